@@ -1,0 +1,28 @@
+#include "../common/asio.hpp"
+
+#include "../common/bench.hpp"
+#include "../common/malloc_count.hpp"
+
+[[gnu::noinline]] Awaitable<int> leaf(int i) { co_return i; }
+
+Awaitable<long> call(long count) {
+    long sum = 0;
+    for (long i = 0; i < count; i++) sum += co_await leaf(static_cast<int>(i));
+    co_return sum;
+}
+
+Awaitable<> measure() {
+    constexpr long COUNT = 20'000'000;
+    co_await call(1000);
+    unsigned long mallocs = bench::mallocs;
+    double start = now_ns();
+    bench::keep(co_await call(COUNT));
+    report("child_await", "call", (now_ns() - start) / COUNT);
+    report("child_await_mallocs", "call", static_cast<double>(bench::mallocs - mallocs) / COUNT);
+}
+
+int main() {
+    asio::io_context io(1);
+    asio::co_spawn(io, measure(), asio::detached);
+    io.run();
+}

@@ -1,0 +1,395 @@
+#pragma once
+
+// Waiting for several things: gather, wait, wait_for, shield.
+
+#include <array>
+#include <concepts>
+#include <coroutine>
+#include <initializer_list>
+#include <memory>
+#include <optional>
+#include <ranges>
+#include <string_view>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "coil/contextlib.hpp"
+#include "coil/coroutines.hpp"
+#include "coil/futures.hpp"
+#include "coil/tasks.hpp"
+#include "coil/timeouts.hpp"
+
+namespace coil {
+
+/// First argument of `gather`: errors and cancellations become Outcomes instead of being thrown.
+struct return_exceptions_t {
+    explicit return_exceptions_t() = default;
+};
+inline constexpr return_exceptions_t return_exceptions{};
+
+namespace detail {
+
+/// One thing that is gathered.
+struct GatherChild : DoneNode {
+    GatherChild() noexcept : DoneNode(&GatherChild::run) {}
+    static void run(Runnable& self, How how);
+
+    class Gathering* gathering = nullptr;
+    Ref<FutureBase> future;
+    bool duplicate = false;  // of an earlier child: runs and counts once
+    bool movable = false;    // the result may be moved out: nobody else was given the future
+};
+
+/// gather() without its results' types. Part of the future that gather() gives.
+class Gathering {
+  public:
+    Gathering(const Gathering&) = delete;
+    Gathering& operator=(const Gathering&) = delete;
+
+  protected:
+    explicit Gathering(bool return_errors) noexcept : return_errors_(return_errors) {}
+    ~Gathering();
+
+    void begin(FutureBase& outer, GatherChild* children, std::size_t count);
+    bool cancel_children(std::string_view message);
+    /// All children are done: puts the results into the future.
+    virtual void collect() = 0;
+
+  private:
+    friend struct GatherChild;
+    void child_done(GatherChild& child);
+
+    FutureBase* outer_ = nullptr;
+    GatherChild* children_ = nullptr;
+    std::size_t count_ = 0;
+    std::size_t unfinished_ = 0;
+    bool return_errors_;
+    bool cancel_requested_ = false;
+};
+
+template <class A>
+concept FutureLike = requires(const std::remove_cvref_t<A>& a) { []<class T>(const Future<T>&) {}(a); };
+
+/// The future of something awaitable; a coroutine becomes a task at once.
+template <class A>
+    requires requires(A&& a) { ensure_future(std::forward<A>(a)); }
+auto to_future(A&& awaitable) {
+    return ensure_future(std::forward<A>(awaitable));
+}
+template <class A>
+using ResultOf = typename decltype(to_future(std::declval<A>()))::value_type;
+/// Coroutines are gathered alone, and futures given up as rvalues too: their results are moved.
+template <class A>
+inline constexpr bool GIVEN_UP = !FutureLike<A> || !std::is_lvalue_reference_v<A>;
+
+template <class T, class Element>
+Element take_child(GatherChild& child) {
+    constexpr bool OUTCOME = std::is_same_v<Element, Outcome<T>>;
+    if constexpr (OUTCOME) {
+        if (auto error = child.future->outcome_error()) return Element(error);
+    }
+    if constexpr (std::is_void_v<T>) {
+        if constexpr (OUTCOME) {
+            return Element(std::in_place);
+        } else {
+            return {};
+        }
+    } else {
+        T& value = *static_cast<T*>(child.future->value());
+        auto make = [](auto&& v) {
+            if constexpr (OUTCOME) {
+                return Element(std::in_place, std::forward<decltype(v)>(v));
+            } else {
+                return Element(std::forward<decltype(v)>(v));
+            }
+        };
+        if constexpr (std::copy_constructible<T>) {
+            return child.movable ? make(std::move(value)) : make(std::as_const(value));
+        } else {
+            return make(std::move(value));
+        }
+    }
+}
+
+template <bool ERRORS, class... Ts>
+using GatherTuple = std::tuple<std::conditional_t<ERRORS, Outcome<Ts>, ValueOf<Ts>>...>;
+
+template <bool ERRORS, class... Ts>
+class GatherTupleState final : public FutureState<GatherTuple<ERRORS, Ts...>>, private Gathering {
+    using Result = GatherTuple<ERRORS, Ts...>;
+
+  public:
+    template <class... As>
+    explicit GatherTupleState(EventLoop& loop, As&&... awaitables)
+        : FutureState<Result>(loop), Gathering(ERRORS) {
+        std::size_t i = 0;
+        ((children_[i].movable = GIVEN_UP<As>,
+          children_[i++].future = to_future(std::forward<As>(awaitables)).handle()),
+         ...);
+    }
+    void start() { begin(*this, children_.data(), children_.size()); }
+    bool cancel(std::string_view message) override { return !this->done() && cancel_children(message); }
+
+  private:
+    void collect() override { collect(std::index_sequence_for<Ts...>()); }
+    template <std::size_t... I>
+    void collect(std::index_sequence<I...>) {
+        this->set_result(Result(take_child<Ts, std::tuple_element_t<I, Result>>(children_[I])...));
+    }
+    const char* kind() const noexcept override { return "_GatheringFuture"; }
+
+    std::array<GatherChild, sizeof...(Ts)> children_;
+};
+
+template <bool ERRORS, class T>
+class GatherVectorState final
+    : public FutureState<std::vector<std::conditional_t<ERRORS, Outcome<T>, ValueOf<T>>>>,
+      private Gathering {
+    using Element = std::conditional_t<ERRORS, Outcome<T>, ValueOf<T>>;
+
+  public:
+    template <class Range>
+    GatherVectorState(EventLoop& loop, Range&& range, std::size_t size)
+        : FutureState<std::vector<Element>>(loop),
+          Gathering(ERRORS),
+          children_(std::make_unique<GatherChild[]>(size)),
+          size_(size) {
+        std::size_t i = 0;
+        for (auto&& awaitable : range) {
+            using A = decltype(awaitable);
+            if constexpr (std::is_lvalue_reference_v<Range>) {
+                children_[i].movable = GIVEN_UP<A>;
+                children_[i++].future = to_future(awaitable).handle();
+            } else {
+                children_[i].movable = true;
+                children_[i++].future = to_future(std::move(awaitable)).handle();
+            }
+        }
+    }
+    void start() { begin(*this, children_.get(), size_); }
+    bool cancel(std::string_view message) override { return !this->done() && cancel_children(message); }
+
+  private:
+    void collect() override {
+        std::vector<Element> results;
+        results.reserve(size_);
+        for (std::size_t i = 0; i < size_; ++i) results.push_back(take_child<T, Element>(children_[i]));
+        this->set_result(std::move(results));
+    }
+    const char* kind() const noexcept override { return "_GatheringFuture"; }
+
+    std::unique_ptr<GatherChild[]> children_;
+    std::size_t size_;
+};
+
+template <bool ERRORS, class... As>
+auto gather_these(As&&... awaitables) {
+    using State = GatherTupleState<ERRORS, ResultOf<As>...>;
+    EventLoop& loop = get_event_loop();
+    auto* state = new State(loop, std::forward<As>(awaitables)...);
+    Future<GatherTuple<ERRORS, ResultOf<As>...>> future{Ref<FutureBase>(state)};
+    state->start();
+    return future;
+}
+
+template <bool ERRORS, std::ranges::sized_range Range>
+auto gather_range(Range&& range) {
+    using Reference = std::ranges::range_reference_t<Range>;
+    using A = std::conditional_t<std::is_lvalue_reference_v<Range>, Reference, std::remove_reference_t<Reference>>;
+    using T = ResultOf<A>;
+    EventLoop& loop = get_event_loop();
+    auto* state = new GatherVectorState<ERRORS, T>(loop, std::forward<Range>(range), std::ranges::size(range));
+    Future<std::vector<std::conditional_t<ERRORS, Outcome<T>, ValueOf<T>>>> future{Ref<FutureBase>(state)};
+    state->start();
+    return future;
+}
+
+template <class A>
+concept Gatherable = requires(A&& a) { to_future(std::forward<A>(a)); };
+
+}  // namespace detail
+
+/// Runs all and gives a Future of their results, a tuple in the order of the arguments (`void` is monostate). Coroutines become
+/// tasks at the call. The first error completes it at once; the others run on, and what they throw later is dropped.
+template <class... As>
+    requires(detail::Gatherable<As> && ...)
+auto gather(As&&... awaitables) {
+    return detail::gather_these<false>(std::forward<As>(awaitables)...);
+}
+/// The same of a range, an rvalue where it holds coroutines: a Future of a vector.
+template <std::ranges::sized_range Range>
+    requires(!detail::Gatherable<Range>)
+auto gather(Range&& range) {
+    return detail::gather_range<false>(std::forward<Range>(range));
+}
+/// Waits for all; each result is an Outcome.
+template <class... As>
+    requires(detail::Gatherable<As> && ...)
+auto gather(return_exceptions_t, As&&... awaitables) {
+    return detail::gather_these<true>(std::forward<As>(awaitables)...);
+}
+template <std::ranges::sized_range Range>
+    requires(!detail::Gatherable<Range>)
+auto gather(return_exceptions_t, Range&& range) {
+    return detail::gather_range<true>(std::forward<Range>(range));
+}
+
+enum class ReturnWhen { ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION };
+inline constexpr ReturnWhen ALL_COMPLETED = ReturnWhen::ALL_COMPLETED;
+inline constexpr ReturnWhen FIRST_COMPLETED = ReturnWhen::FIRST_COMPLETED;
+inline constexpr ReturnWhen FIRST_EXCEPTION = ReturnWhen::FIRST_EXCEPTION;
+
+struct WaitOptions {
+    std::optional<Duration> timeout{};
+    ReturnWhen return_when = ALL_COMPLETED;
+};
+
+/// In the order given, without duplicates.
+template <class F>
+struct WaitResult {
+    std::vector<F> done;
+    std::vector<F> pending;
+};
+
+namespace detail {
+
+/// Suspends until enough of the futures are done, or the time is over.
+Coro<> wait_for_futures(std::vector<Ref<FutureBase>> futures, WaitOptions options);
+/// Cancels and waits until it is done.
+Coro<> cancel_and_wait(Ref<FutureBase> future);
+[[noreturn]] void throw_timed_out_of(std::exception_ptr cause);
+void report_shielded_error(FutureBase& inner);
+
+template <class F>
+Coro<WaitResult<F>> wait_typed(std::vector<F> futures, WaitOptions options) {
+    std::vector<Ref<FutureBase>> states;
+    std::vector<F> unique;
+    for (F& future : futures) {
+        bool seen = false;
+        for (const F& earlier : unique) seen = seen || earlier == future;
+        if (seen) continue;
+        states.push_back(future.handle());
+        unique.push_back(std::move(future));
+    }
+    co_await wait_for_futures(std::move(states), options);
+    WaitResult<F> result;
+    for (F& future : unique) {
+        auto& place = future.done() ? result.done : result.pending;
+        place.push_back(std::move(future));
+    }
+    co_return result;
+}
+
+}  // namespace detail
+
+/// Waits for tasks or futures (no coroutines: make tasks of them first). Never throws their errors and never cancels them.
+/// ValueError if there are none.
+template <detail::FutureLike F>
+Coro<WaitResult<F>> wait(std::vector<F> futures, WaitOptions options = {}) {
+    return detail::wait_typed(std::move(futures), options);
+}
+template <detail::FutureLike F>
+Coro<WaitResult<F>> wait(std::initializer_list<F> futures, WaitOptions options = {}) {
+    return detail::wait_typed(std::vector<F>(futures), options);
+}
+
+/// Awaits with a time limit: TimeoutError after `timeout`, once the awaitable has been cancelled and has ended. A coroutine runs
+/// in the calling task. No limit: nullopt. Zero or less: only what is done already counts.
+template <class A>
+    requires detail::Awaitable<A>
+auto wait_for(A&& awaitable, std::optional<Duration> timeout)
+    -> Coro<std::remove_cvref_t<detail::AwaitResult<A>>>;
+
+template <class A, class Rep, class Period>
+    requires detail::Awaitable<A>
+auto wait_for(A&& awaitable, std::chrono::duration<Rep, Period> timeout) {
+    return wait_for(std::forward<A>(awaitable), std::optional<Duration>(detail::to_duration(timeout)));
+}
+
+namespace detail {
+
+/// What a coroutine keeps of an awaitable: the Coro itself, or a handle of the future.
+template <class A>
+auto keep_awaitable(A&& awaitable) {
+    if constexpr (FutureLike<A>) {
+        return std::remove_cvref_t<A>(std::forward<A>(awaitable));
+    } else {
+        return []<class T>(Coro<T> coro) { return coro; }(std::forward<A>(awaitable));
+    }
+}
+
+template <class T, bool MOVE, class Kept>
+Coro<T> wait_for_kept(Kept kept, std::optional<Duration> limit) {
+    if (limit && *limit <= Duration::zero()) {
+        auto future = ensure_future(std::move(kept));
+        if (!future.done()) {
+            co_await cancel_and_wait(future.handle());
+            if (future.cancelled()) throw_timed_out_of(future.state().outcome_error());
+        }
+        co_return co_await std::move(future);
+    }
+    // The limit of `timeout()`, without a coroutine of its own around the body.
+    Timeout scope = timeout(limit);
+    scope.enter();
+    std::optional<Outcome<T>> outcome;
+    if constexpr (FutureLike<Kept> && !MOVE) {
+        outcome.emplace(co_await try_await(kept));
+    } else {
+        outcome.emplace(co_await try_await(std::move(kept)));
+    }
+    scope.exit(outcome->exception());
+    if constexpr (std::is_void_v<T>) {
+        outcome->value();
+    } else {
+        co_return std::move(*outcome).value();
+    }
+}
+
+}  // namespace detail
+
+template <class A>
+    requires detail::Awaitable<A>
+auto wait_for(A&& awaitable, std::optional<Duration> timeout)
+    -> Coro<std::remove_cvref_t<detail::AwaitResult<A>>> {
+    using T = std::remove_cvref_t<detail::AwaitResult<A>>;
+    return detail::wait_for_kept<T, detail::GIVEN_UP<A>>(detail::keep_awaitable(std::forward<A>(awaitable)),
+                                                         timeout);
+}
+
+/// A future that follows the awaitable but does not pass its own cancellation on to it. A future that is done is given back
+/// itself. Keep a handle of the task, or its errors after that go to the exception handler.
+template <class A>
+    requires detail::Gatherable<A>
+auto shield(A&& awaitable) -> Future<detail::ResultOf<A>> {
+    using T = detail::ResultOf<A>;
+    constexpr bool MOVE = detail::GIVEN_UP<A>;
+    Future<T> inner = detail::to_future(std::forward<A>(awaitable));
+    if (inner.done()) return inner;
+    Future<T> outer = inner.get_loop().template create_future<T>();
+    DoneCallback follow = inner.add_done_callback([outer](Future<T> ended) mutable {
+        detail::FutureBase& state = ended.state();
+        if (outer.cancelled()) return;
+        if (state.cancelled()) {
+            outer.cancel();
+        } else if (auto error = state.outcome_error()) {
+            outer.set_exception(std::move(error));
+        } else if constexpr (std::is_void_v<T>) {
+            outer.set_result();
+        } else if constexpr (MOVE || !std::copy_constructible<T>) {
+            outer.set_result(std::move(*static_cast<T*>(state.value())));
+        } else {
+            outer.set_result(*static_cast<const T*>(state.value()));
+        }
+    });
+    outer.add_done_callback([inner, follow](Future<T>) mutable {
+        if (inner.done()) return;
+        inner.remove_done_callback(follow);
+        inner.add_done_callback([](Future<T> ended) { detail::report_shielded_error(ended.state()); });
+    });
+    return outer;
+}
+
+}  // namespace coil

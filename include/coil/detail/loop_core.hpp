@@ -1,0 +1,91 @@
+#pragma once
+
+// The loop's state, open to the layers above: core queues tasks, io registers descriptors.
+
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "coil/detail/list.hpp"
+#include "coil/detail/ref.hpp"
+#include "coil/detail/runnable.hpp"
+#include "coil/detail/timer_heap.hpp"
+#include "coil/fwd.hpp"
+
+namespace coil::detail {
+
+class AsyncGeneratorBase;
+class Descriptors;
+class FutureBase;
+class Inbox;
+class Poller;
+class TaskBase;
+
+template <class>
+inline constexpr bool IS_CORO = false;
+template <class T>
+inline constexpr bool IS_CORO<Coro<T>> = true;
+
+/// Outlives the loop, so that a future can tell whether its loop still exists.
+struct LoopAnchor {
+    EventLoop* loop;
+    unsigned count_ = 0;
+    void retain() noexcept { ++count_; }
+    void release() noexcept {
+        if (--count_ == 0) delete this;
+    }
+};
+
+struct LoopCore {
+    LoopCore();
+    ~LoopCore();
+
+    ReadyQueue ready;
+    TimerHeap timers;
+    std::unique_ptr<Poller> poller;
+    std::shared_ptr<Inbox> inbox;  // shared with whoever posts: it may outlive the loop
+    std::unique_ptr<Descriptors> descriptors;
+    Ref<LoopAnchor> anchor;
+
+    List<TaskBase> tasks;  // not done yet; each holds a reference of the loop's
+    List<AsyncGeneratorBase> asyncgens;
+    bool asyncgens_closed = false;
+    std::function<Task<>(EventLoop&, AnyCoro, const TaskOptions&)> task_factory;
+
+    std::atomic<bool> running{false};
+    std::atomic<bool> closed{false};
+    bool stopping = false;
+    bool debug = false;
+    unsigned turns_since_poll = 0;
+    bool busy_turn = false;     // the last batch was long: a poll costs little beside it
+    bool has_descriptors = false;
+};
+
+/// Any duration as a Duration: saturates instead of overflowing; ValueError for not-a-number.
+[[noreturn]] void throw_nan_delay();
+template <class Rep, class Period>
+Duration to_duration(std::chrono::duration<Rep, Period> d) {
+    using Wide = std::chrono::duration<long double, std::nano>;
+    if constexpr (std::is_floating_point_v<Rep>) {
+        if (std::isnan(d.count())) throw_nan_delay();
+    }
+    if constexpr (std::is_same_v<decltype(d), Duration>) {
+        return d;
+    } else {
+        Wide wide = d;
+        if (wide >= Wide(Duration::max())) return Duration::max();
+        if (wide <= Wide(Duration::min())) return Duration::min();
+        return std::chrono::duration_cast<Duration>(d);
+    }
+}
+
+template <class Rep, class Period>
+TimePoint deadline_after(TimePoint now, std::chrono::duration<Rep, Period> delay) {
+    Duration d = to_duration(delay);
+    return d > TimePoint::max() - now ? TimePoint::max() : now + d;
+}
+
+}  // namespace coil::detail

@@ -1,0 +1,197 @@
+#pragma once
+
+// A task without its result's type, and how a coroutine of a task is suspended and resumed.
+//
+//   state            waiting_on_   in ready queue     leaves by
+//   queued           null          yes                the loop runs step()
+//   running          null          no                 the coroutine suspends or ends
+//   waiting          the waiter    no                 the waiter calls wake(): queued
+//   done             null          no                 -
+//
+// cancel() on a waiting task asks the waiter. If that can still be called off, it is, and the task is queued to throw at
+// its `co_await`. Otherwise (queued, running, or what it waits for is over already) must_cancel_ makes the next step throw.
+
+#include <coroutine>
+#include <cstdint>
+#include <memory>
+#include <source_location>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "coil/detail/future_base.hpp"
+#include "coil/detail/list.hpp"
+
+namespace coil::detail {
+
+class PromiseBase;
+
+/// What a suspended task waits on. Lives in the waiting coroutine's frame.
+class Waiter {
+  public:
+    /// Calls the wait off: false if it is over already. True: the task has been, or will be, woken.
+    virtual bool cancel_wait(std::string_view message) = 0;
+    /// "sleep", "Event.wait", "Task 'x'": what a list of stuck tasks shows.
+    virtual std::string describe() const = 0;
+
+  protected:
+    ~Waiter() = default;
+};
+
+/// One `co_await` of a coroutine: links the frames, so that a chain can be walked, resumed and destroyed from its end.
+struct Awaiter {
+    std::coroutine_handle<> child_;
+    std::coroutine_handle<> parent_;
+    PromiseBase* parent_promise_ = nullptr;
+    bool owns_child_ = true;
+};
+
+class TaskBase : public FutureBase, public Runnable, public ListNode {
+  public:
+    TaskBase(EventLoop& loop, std::coroutine_handle<> root, PromiseBase& promise, const TaskOptions& options);
+
+    bool is_task() const noexcept final { return true; }
+    bool cancel(std::string_view message) final;
+    int cancelling() const noexcept { return cancel_requests_; }
+    int uncancel() noexcept;
+
+    std::string get_name() const;
+    void set_name(std::string_view name) { name_ = std::make_unique<std::string>(name); }
+    Context get_context();
+    ContextSlot& context() noexcept { return given_context_ ? given_context_->slot : context_; }
+
+    Waiter* waiting_on() const noexcept { return waiting_on_; }
+    /// The innermost coroutine; null when the task is done.
+    PromiseBase* innermost() const noexcept { return innermost_; }
+    std::string describe() const override;
+
+    /// Begins: queues the first step, or runs it at once.
+    void start(bool eager);
+    /// Destroys the coroutine of a task that will never go on; reports it. For a loop that closes for good.
+    void abandon() noexcept;
+
+    // ---- for what the task waits on
+
+    /// The current coroutine is suspended at `at`; `waiter` will call wake().
+    void suspend(std::coroutine_handle<> at, PromiseBase& promise, Waiter* waiter) noexcept {
+        resume_at_ = at;
+        innermost_ = &promise;
+        waiting_on_ = waiter;
+    }
+    /// Queues the next step. Once per suspension.
+    void wake() noexcept { ready_->push(*this); }
+    /// Suspended for one turn: there is nothing to call off.
+    void yield() noexcept {
+        waiting_on_ = nullptr;
+        wake();
+    }
+    /// Runs the coroutine until it suspends or ends.
+    void step();
+    /// Keeps what a called-off wait throws.
+    void set_wait_error(std::string_view message);
+    [[noreturn]] void throw_wait_error();
+    /// Whether this step is to throw, asked by the resumed waiter; resets it.
+    bool take_cancellation() noexcept { return std::exchange(throw_cancelled_, false); }
+    [[noreturn]] void throw_cancellation();
+    ReadyQueue& ready() noexcept { return *ready_; }
+
+  protected:
+    ~TaskBase() override;
+
+    /// Moves the finished coroutine's result into the task: the value, or gives the exception.
+    virtual std::exception_ptr take_result() = 0;
+    ContextSlot* report_context() noexcept final { return &context(); }
+    const char* kind() const noexcept final { return "Task"; }
+
+    std::coroutine_handle<> root_;
+
+  private:
+    static void run(Runnable& self, How how);
+    void complete();
+    void end();
+    void destroy_frames() noexcept;
+
+    std::coroutine_handle<> resume_at_;
+    PromiseBase* innermost_;
+    Waiter* waiting_on_ = nullptr;
+    ReadyQueue* ready_;
+    ContextSlot context_;
+    Ref<ContextState> given_context_;
+    std::exception_ptr cancel_error_;  // what must_cancel_ throws; null: without a message
+    std::exception_ptr wait_error_;    // the same for a wait called off
+    std::unique_ptr<std::string> name_;
+    std::uint64_t number_;  // "Task-N"
+    int cancel_requests_ = 0;
+    bool started_ = false;
+    bool must_cancel_ = false;
+    bool throw_cancelled_ = false;
+};
+
+/// The task whose step runs now; RuntimeError outside of one.
+TaskBase& require_current_task(const char* operation);
+
+/// Destroys suspended frames from the innermost outward, so that a long chain needs no deep recursion.
+void destroy_chain(PromiseBase* innermost, std::coroutine_handle<> root) noexcept;
+
+/// A wait for something that one wake() ends: the common part of sleeps, locks, queues, sockets.
+///
+///     PENDING ──wake()────► WOKEN      await_resume: on_resume() of the derived class, unless the task was
+///        └──cancel_wait()─► CANCELLED  cancelled meanwhile: then release() first, then CancelledError
+class LeafWaiter : public Waiter {
+  public:
+    LeafWaiter() noexcept = default;
+    LeafWaiter(const LeafWaiter&) = delete;
+    LeafWaiter& operator=(const LeafWaiter&) = delete;
+
+    bool pending() const noexcept { return task_ && state_ == State::PENDING; }
+    bool woken() const noexcept { return state_ == State::WOKEN; }
+    bool wait_cancelled() const noexcept { return state_ == State::CANCELLED; }
+    /// What it waited for has come.
+    void wake() noexcept {
+        state_ = State::WOKEN;
+        task_->wake();
+    }
+    bool cancel_wait(std::string_view message) override {
+        if (state_ != State::PENDING) return false;
+        task_->set_wait_error(message);
+        state_ = State::CANCELLED;
+        called_off();
+        task_->wake();
+        return true;
+    }
+
+  protected:
+    ~LeafWaiter() = default;
+
+    /// The wait was called off: leave the timer heap or the list of whoever would have called wake().
+    virtual void called_off() noexcept {}
+
+    template <class Promise>
+    void suspend(std::coroutine_handle<Promise> at) noexcept {
+        task_ = thread_state.task;
+        state_ = State::PENDING;
+        task_->suspend(at, at.promise(), this);
+    }
+    TaskBase& task() const noexcept { return *task_; }
+    bool suspended() const noexcept { return task_ != nullptr; }
+    /// True if CancelledError is to be thrown: look at once after resumption.
+    bool cancellation_due() noexcept {
+        cancelled_late_ = task_->take_cancellation();
+        return cancelled_late_ || state_ == State::CANCELLED;
+    }
+    [[noreturn]] void throw_cancelled() {
+        if (state_ == State::CANCELLED) task_->throw_wait_error();
+        task_->throw_cancellation();
+    }
+    void throw_if_cancelled() {
+        if (cancellation_due()) throw_cancelled();
+    }
+
+  private:
+    enum class State : std::uint8_t { PENDING, WOKEN, CANCELLED };
+    TaskBase* task_ = nullptr;
+    State state_ = State::PENDING;
+    bool cancelled_late_ = false;
+};
+
+}  // namespace coil::detail

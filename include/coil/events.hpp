@@ -1,0 +1,303 @@
+#pragma once
+
+// The event loop: callbacks, timers, descriptors, signals, and which loop is current.
+//
+// An EventLoop belongs to the thread that runs it. Only `call_soon_threadsafe` (and what says so) may be called from
+// other threads.
+
+#include <atomic>
+#include <exception>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+#include "coil/detail/callback.hpp"
+#include "coil/detail/loop_core.hpp"
+#include "coil/exceptions.hpp"
+#include "coil/fwd.hpp"
+
+namespace coil {
+
+/// How the loop talks to the kernel. AUTO: what `COIL_BACKEND` says, else io_uring where the kernel allows it, else
+/// epoll. A backend asked for by name that cannot be had is an OSError.
+enum class Backend { AUTO, URING, EPOLL };
+
+/// A callback that waits to be called. Copies share it; dropping all of them does not cancel.
+class Handle {
+  public:
+    Handle() noexcept = default;
+
+    /// The callback will not run, even if its turn has begun. No effect after it ran, but for `cancelled()`.
+    void cancel() noexcept;
+    bool cancelled() const noexcept { return state_ && state_->cancelled(); }
+    /// The context that the callback runs in.
+    Context get_context() const { return state_->get_context(); }
+    explicit operator bool() const noexcept { return static_cast<bool>(state_); }
+    friend bool operator==(const Handle&, const Handle&) = default;
+
+    /// For coil's own layers.
+    explicit Handle(detail::Ref<detail::CallbackBase> state) noexcept : state_(std::move(state)) {}
+    const detail::Ref<detail::CallbackBase>& state() const noexcept { return state_; }
+
+  protected:
+    detail::Ref<detail::CallbackBase> state_;
+};
+
+class TimerHandle : public Handle {
+  public:
+    TimerHandle() noexcept = default;
+
+    /// The deadline, on the loop's clock.
+    TimePoint when() const noexcept { return when_; }
+
+    /// For coil's own layers.
+    TimerHandle(detail::Ref<detail::CallbackBase> state, TimePoint when) noexcept
+        : Handle(std::move(state)), when_(when) {}
+
+  private:
+    TimePoint when_{};
+};
+
+/// What an exception handler is told. Written by coil, or by hand: `loop.call_exception_handler({.message = "…"})`.
+struct ExceptionContext {
+    std::string message;
+    std::exception_ptr exception{};
+    Handle handle{};                              // the callback at fault, if it was one
+    std::map<std::string, std::string> details{};  // further facts, by asyncio's keys: "task", "transport", …
+    detail::FutureBase* future_state = nullptr;    // use future() and task()
+
+    /// The future or task at fault.
+    std::optional<Future<>> future() const;
+    std::optional<Task<>> task() const;
+};
+
+using ExceptionHandler = std::function<void(EventLoop&, const ExceptionContext&)>;
+
+/// Makes the task for a coroutine: see `EventLoop::set_task_factory`.
+using TaskFactory = std::function<Task<>(EventLoop&, AnyCoro, const TaskOptions&)>;
+
+struct TaskOptions {
+    std::string_view name{};           // copied; empty: "Task-N"
+    const Context* context = nullptr;  // run in this context; null: in a copy of the current one
+    std::optional<bool> eager_start{};  // run to the first suspension inside create_task
+};
+
+class EventLoop {
+  public:
+    explicit EventLoop(Backend backend = Backend::AUTO);
+    /// For other pollers, as the one on virtual time.
+    explicit EventLoop(std::unique_ptr<detail::Poller> poller);
+    /// Closes the loop if that was forgotten, and says so in the log. Must not run.
+    virtual ~EventLoop();
+    EventLoop(const EventLoop&) = delete;
+    EventLoop& operator=(const EventLoop&) = delete;
+
+    // ---- running
+
+    /// Runs until `stop()`. RuntimeError if this or another loop runs in this thread, or if the loop is closed.
+    void run_forever();
+    /// Runs until the awaitable (a Coro, Future or Task) is done; gives its result or throws its exception.
+    template <class A>
+    decltype(auto) run_until_complete(A&& awaitable);
+    /// Ends `run_forever` after the current batch. Before a run: the run makes one turn, without waiting.
+    void stop();
+    bool is_running() const noexcept { return core_.running.load(std::memory_order_relaxed); }
+    bool is_closed() const noexcept { return core_.closed.load(std::memory_order_relaxed); }
+    /// Drops what is queued and scheduled, gives back the kernel's resources. RuntimeError while running; idempotent.
+    void close();
+    /// Closes all asynchronous generators that were begun and not finished.
+    Coro<> shutdown_asyncgens();
+
+    // ---- callbacks
+
+    /// Calls `f(args…)` in the next turn, in order of registration. `f` and `args` are decay-copied.
+    template <class F, class... Args>
+        requires detail::OnceCallable<F, Args...>
+    Handle call_soon(F&& f, Args&&... args) {
+        check_usable();
+        return queue(callback(false, std::forward<F>(f), std::forward<Args>(args)...));
+    }
+    template <class F, class... Args>
+        requires detail::OnceCallable<F, Args...>
+    Handle call_soon(detail::InContext context, F&& f, Args&&... args) {
+        check_usable();
+        return queue(given(context, callback(false, std::forward<F>(f), std::forward<Args>(args)...)));
+    }
+    /// The same, from any thread; wakes the loop. The handle may be used from any thread too.
+    template <class F, class... Args>
+        requires detail::OnceCallable<F, Args...>
+    Handle call_soon_threadsafe(F&& f, Args&&... args) {
+        return post(callback(false, std::forward<F>(f), std::forward<Args>(args)...));
+    }
+    template <class F, class... Args>
+        requires detail::OnceCallable<F, Args...>
+    Handle call_soon_threadsafe(detail::InContext context, F&& f, Args&&... args) {
+        return post(given(context, callback(false, std::forward<F>(f), std::forward<Args>(args)...)));
+    }
+    /// Calls `f(args…)` once `delay` has passed; zero or less: in the next turn, behind what is ready.
+    template <class Rep, class Period, class F, class... Args>
+        requires detail::OnceCallable<F, Args...>
+    TimerHandle call_later(std::chrono::duration<Rep, Period> delay, F&& f, Args&&... args) {
+        return call_at(detail::deadline_after(time(), delay), std::forward<F>(f), std::forward<Args>(args)...);
+    }
+    template <class Rep, class Period, class F, class... Args>
+        requires detail::OnceCallable<F, Args...>
+    TimerHandle call_later(std::chrono::duration<Rep, Period> delay, detail::InContext context, F&& f,
+                           Args&&... args) {
+        return call_at(detail::deadline_after(time(), delay), context, std::forward<F>(f),
+                       std::forward<Args>(args)...);
+    }
+    template <class F, class... Args>
+        requires detail::OnceCallable<F, Args...>
+    TimerHandle call_at(TimePoint when, F&& f, Args&&... args) {
+        check_usable();
+        return schedule(when, callback(true, std::forward<F>(f), std::forward<Args>(args)...));
+    }
+    template <class F, class... Args>
+        requires detail::OnceCallable<F, Args...>
+    TimerHandle call_at(TimePoint when, detail::InContext context, F&& f, Args&&... args) {
+        check_usable();
+        return schedule(when, given(context, callback(true, std::forward<F>(f), std::forward<Args>(args)...)));
+    }
+    /// The loop's clock.
+    TimePoint time() const;
+
+    // ---- futures and tasks (core/)
+
+    template <class T = void>
+    Future<T> create_future();
+    template <class T>
+    Task<T> create_task(Coro<T> coro, TaskOptions options = {});
+    /// Every creation of a task goes through the factory; an empty one restores the default.
+    void set_task_factory(TaskFactory factory) { core_.task_factory = std::move(factory); }
+    const TaskFactory& get_task_factory() const noexcept { return core_.task_factory; }
+
+    // ---- descriptors
+
+    /// Calls `f(args…)` once a turn while `fd` is readable. Replaces the descriptor's former reader.
+    template <class F, class... Args>
+        requires detail::RepeatCallable<F, Args...>
+    void add_reader(int fd, F&& f, Args&&... args) {
+        check_usable();
+        watch(fd, true, repeating(std::forward<F>(f), std::forward<Args>(args)...));
+    }
+    template <class F, class... Args>
+        requires detail::RepeatCallable<F, Args...>
+    void add_writer(int fd, F&& f, Args&&... args) {
+        check_usable();
+        watch(fd, false, repeating(std::forward<F>(f), std::forward<Args>(args)...));
+    }
+    /// True if there was one. Call it before closing the descriptor.
+    bool remove_reader(int fd);
+    bool remove_writer(int fd);
+
+    // ---- signals (io/)
+
+    /// Calls `f(args…)` in the loop after the signal came. Main thread only. Replaces the signal's former handler.
+    template <class F, class... Args>
+        requires detail::RepeatCallable<F, Args...>
+    void add_signal_handler(int signal_number, F&& f, Args&&... args) {
+        check_usable();
+        add_signal_callback(signal_number, repeating(std::forward<F>(f), std::forward<Args>(args)...));
+    }
+    /// True if there was one; the signal gets its default action back.
+    bool remove_signal_handler(int signal_number);
+
+    // ---- errors
+
+    /// Called for every error that nobody can catch; an empty one restores the default.
+    void set_exception_handler(ExceptionHandler handler) { handler_ = std::move(handler); }
+    const ExceptionHandler& get_exception_handler() const noexcept { return handler_; }
+    /// Logs the message, the details and the exception.
+    virtual void default_exception_handler(const ExceptionContext& context);
+    void call_exception_handler(const ExceptionContext& context);
+
+    // ---- debugging
+
+    bool get_debug() const noexcept { return core_.debug; }
+    void set_debug(bool debug) noexcept { core_.debug = debug; }
+
+    /// "uring", "epoll" or "virtual".
+    std::string_view backend() const noexcept;
+
+    /// For coil's own layers.
+    detail::LoopCore& core() noexcept { return core_; }
+    void check_closed() const;
+    void check_can_run() const;
+
+  private:
+    friend class detail::CallbackBase;
+
+    template <class F, class... Args>
+    detail::Ref<detail::CallbackBase> callback(bool timer, F&& f, Args&&... args) {
+        using Result = std::invoke_result_t<std::decay_t<F>, std::decay_t<Args>...>;
+        static_assert(!detail::IS_CORO<std::decay_t<Result>>,
+                      "a coroutine function is no callback: call it and give the Coro to create_task()");
+        return detail::make_callback(*this, timer, false, std::forward<F>(f), std::forward<Args>(args)...);
+    }
+    template <class F, class... Args>
+    detail::Ref<detail::CallbackBase> repeating(F&& f, Args&&... args) {
+        return detail::make_callback(*this, false, true, std::forward<F>(f), std::forward<Args>(args)...);
+    }
+    static detail::Ref<detail::CallbackBase> given(detail::InContext& context,
+                                                   detail::Ref<detail::CallbackBase> callback) {
+        callback->share_context(std::move(context.state));
+        return callback;
+    }
+
+    void check_usable() const {
+        if (is_closed() || (is_running() && detail::thread_state.loop != this)) misused();
+    }
+    [[noreturn]] void misused() const;
+    Handle queue(detail::Ref<detail::CallbackBase> callback) {
+        core_.ready.push(*callback);
+        callback->retain();
+        return Handle(std::move(callback));
+    }
+    Handle post(detail::Ref<detail::CallbackBase> callback);
+    TimerHandle schedule(TimePoint when, detail::Ref<detail::CallbackBase> callback);
+    void watch(int fd, bool reader, detail::Ref<detail::CallbackBase> callback);
+    bool unwatch(int fd, bool reader);
+    void add_signal_callback(int signal_number, detail::Ref<detail::CallbackBase> callback);
+
+    void run_turns();
+    void run_once();
+    void poll();
+    void queue_due_timers();
+    void drop_everything();
+
+    detail::LoopCore core_;
+    ExceptionHandler handler_;
+};
+
+/// The loop that runs in this thread; RuntimeError "no running event loop" without one.
+EventLoop& get_running_loop();
+/// The running loop, else the one set for this thread, else RuntimeError.
+EventLoop& get_event_loop();
+/// Null clears. The loop stays the caller's.
+void set_event_loop(EventLoop* loop);
+std::unique_ptr<EventLoop> new_event_loop();
+
+/// A loop on this backend, for `loop_factory`. OSError where the kernel does not have it.
+std::unique_ptr<EventLoop> uring_loop();
+std::unique_ptr<EventLoop> epoll_loop();
+
+/// What makes loops and keeps the current one per thread. asyncio has deprecated policies: prefer a `loop_factory`.
+class EventLoopPolicy {
+  public:
+    virtual ~EventLoopPolicy() = default;
+    virtual std::unique_ptr<EventLoop> new_event_loop();
+    virtual EventLoop& get_event_loop();
+    virtual void set_event_loop(EventLoop* loop);
+};
+
+EventLoopPolicy& get_event_loop_policy();
+/// Null restores the default. Set it before threads use loops.
+void set_event_loop_policy(std::shared_ptr<EventLoopPolicy> policy);
+
+}  // namespace coil

@@ -1,0 +1,46 @@
+#pragma once
+
+// Forward declarations and the two time types. Cheap: for headers that only name coil's types.
+
+#include <chrono>
+
+namespace coil {
+
+/// Every duration of coil, in nanoseconds. Functions take it by value, so any `std::chrono` duration fits.
+using Duration = std::chrono::nanoseconds;
+
+/// A point on the loop's clock (`EventLoop::time()`): steady, unrelated to the time of day.
+using TimePoint = std::chrono::time_point<std::chrono::steady_clock, Duration>;
+
+class EventLoop;
+class EventLoopPolicy;
+class Handle;
+class TimerHandle;
+class Context;
+class DoneCallback;
+struct ExceptionContext;
+struct TaskOptions;
+
+template <class T = void>
+class Coro;
+template <class T = void>
+class Future;
+template <class T = void>
+class Task;
+template <class T = void>
+class Outcome;
+template <class T>
+class AsyncGenerator;
+
+class AnyCoro;
+class TaskGroup;
+class Timeout;
+class Runner;
+
+class StreamReader;
+class StreamWriter;
+class Server;
+class Transport;
+class Protocol;
+
+}  // namespace coil

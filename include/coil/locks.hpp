@@ -1,0 +1,193 @@
+#pragma once
+
+// Lock, Event, Semaphore, BoundedSemaphore: for the tasks of one loop, fair in order of arrival. Not thread-safe; each must
+// outlive its waiters. Nothing is allocated, waiting or not.
+
+#include <coroutine>
+#include <cstddef>
+#include <exception>
+#include <utility>
+
+#include "coil/detail/operation.hpp"
+#include "coil/detail/wait_queue.hpp"
+
+namespace coil {
+
+/// What `scoped()` gives: releases when it goes out of scope, or earlier by `release()`.
+template <class Primitive>
+class [[nodiscard("the scope of this object is the time of holding")]] Held {
+  public:
+    explicit Held(Primitive& primitive) noexcept : primitive_(&primitive) {}
+    Held(Held&& other) noexcept : primitive_(std::exchange(other.primitive_, nullptr)) {}
+    Held& operator=(Held&& other) noexcept {
+        std::swap(primitive_, other.primitive_);
+        return *this;
+    }
+    ~Held() {
+        if (primitive_) primitive_->release();
+    }
+    void release() {
+        if (primitive_) std::exchange(primitive_, nullptr)->release();
+    }
+
+  private:
+    Primitive* primitive_;
+};
+
+namespace detail {
+
+/// The wait for a primitive; RESULT is bool (`acquire`), void (`aenter`) or Held (`scoped`).
+template <class Primitive, class Result>
+class Acquire final : public Operation<Result> {
+  public:
+    explicit Acquire(Primitive& primitive) noexcept : waiter_(primitive) {}
+    Acquire(Acquire&& other) noexcept : waiter_(other.waiter_.primitive()) {}
+
+    bool await_ready() { return waiter_.try_acquire(); }
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> at) {
+        waiter_.begin(at);
+    }
+    Result await_resume() {
+        waiter_.finish();
+        if constexpr (std::is_same_v<Result, bool>) {
+            return true;
+        } else if constexpr (!std::is_void_v<Result>) {
+            return Result(waiter_.primitive());
+        }
+    }
+
+  private:
+    class Waiter final : public WaitNode {
+      public:
+        explicit Waiter(Primitive& primitive) noexcept : WaitNode(Primitive::WAIT), primitive_(&primitive) {}
+        Primitive& primitive() const noexcept { return *primitive_; }
+        bool try_acquire() { return primitive_->try_acquire(); }
+        template <class Promise>
+        void begin(std::coroutine_handle<Promise> at) {
+            primitive_->bind(Primitive::NAME);
+            LeafWaiter::suspend(at);
+            primitive_->waiters_.push(*this);
+        }
+        void finish() {
+            if (!suspended()) return;
+            unlink();
+            bool cancelled = cancellation_due();
+            primitive_->resumed(woken(), cancelled);
+            if (cancelled) throw_cancelled();
+        }
+
+      private:
+        Primitive* primitive_;
+    };
+    Waiter waiter_;
+};
+
+}  // namespace detail
+
+/// Mutual exclusion between tasks. It has no owner: any task may release it.
+class Lock : detail::LoopBound {
+  public:
+    Lock() = default;
+    Lock(const Lock&) = delete;
+    Lock& operator=(const Lock&) = delete;
+
+    /// Gives true. Does not suspend if the lock is free and nobody waits for it.
+    auto acquire() noexcept { return detail::Acquire<Lock, bool>(*this); }
+    /// `auto held = co_await lock.scoped();`
+    auto scoped() noexcept { return detail::Acquire<Lock, Held<Lock>>(*this); }
+    /// Wakes the first waiter, which takes the lock when it runs. RuntimeError if the lock is free.
+    void release();
+    /// False also while the lock is promised to a waiter.
+    bool locked() const noexcept { return locked_; }
+
+    auto aenter() noexcept { return detail::Acquire<Lock, void>(*this); }
+    void exit(const std::exception_ptr&) { release(); }
+
+  private:
+    template <class, class>
+    friend class detail::Acquire;
+    static constexpr const char* NAME = "Lock";
+    static constexpr const char* WAIT = "Lock.acquire";
+    bool try_acquire() noexcept;
+    void resumed(bool granted, bool cancelled) noexcept;
+
+    detail::WaitQueue waiters_;
+    bool locked_ = false;
+};
+
+/// A flag that tasks wait for.
+class Event : detail::LoopBound {
+  public:
+    Event() = default;
+    Event(const Event&) = delete;
+    Event& operator=(const Event&) = delete;
+
+    /// Wakes all who wait now; they go on even if `clear()` follows before they run.
+    void set() noexcept;
+    void clear() noexcept { set_ = false; }
+    bool is_set() const noexcept { return set_; }
+    /// Gives true once the event is set; at once if it is.
+    auto wait() noexcept { return detail::Acquire<Event, bool>(*this); }
+
+  private:
+    template <class, class>
+    friend class detail::Acquire;
+    static constexpr const char* NAME = "Event";
+    static constexpr const char* WAIT = "Event.wait";
+    bool try_acquire() const noexcept { return set_; }
+    void resumed(bool, bool) noexcept {}
+
+    detail::WaitQueue waiters_;
+    bool set_ = false;
+};
+
+/// A number of permits.
+class Semaphore : detail::LoopBound {
+  public:
+    /// ValueError below zero.
+    explicit Semaphore(std::ptrdiff_t value = 1);
+    Semaphore(const Semaphore&) = delete;
+    Semaphore& operator=(const Semaphore&) = delete;
+
+    /// Gives true. Does not suspend if there is a permit and nobody waits.
+    auto acquire() noexcept { return detail::Acquire<Semaphore, bool>(*this); }
+    /// `auto permit = co_await semaphore.scoped();`
+    auto scoped() noexcept { return detail::Acquire<Semaphore, Held<Semaphore>>(*this); }
+    /// Adds a permit, given at once to the first waiter. There is no upper bound.
+    void release() {
+        check_release();
+        ++value_;
+        wake_next();
+    }
+    /// True if an `acquire()` would wait.
+    bool locked() const noexcept { return value_ == 0 || !waiters_.idle(); }
+
+    auto aenter() noexcept { return detail::Acquire<Semaphore, void>(*this); }
+    void exit(const std::exception_ptr&) { release(); }
+
+  protected:
+    Semaphore(std::ptrdiff_t value, std::ptrdiff_t bound);
+
+  private:
+    template <class, class>
+    friend class detail::Acquire;
+    static constexpr const char* NAME = "Semaphore";
+    static constexpr const char* WAIT = "Semaphore.acquire";
+    bool try_acquire() noexcept;
+    void resumed(bool granted, bool cancelled) noexcept;
+    bool wake_next() noexcept;
+    void check_release() const;
+
+    detail::WaitQueue waiters_;
+    std::ptrdiff_t value_;
+    std::ptrdiff_t bound_;  // of a bounded one; otherwise negative
+};
+
+/// A semaphore that refuses more releases than acquisitions: ValueError.
+class BoundedSemaphore : public Semaphore {
+  public:
+    explicit BoundedSemaphore(std::ptrdiff_t value = 1) : Semaphore(value, value) {}
+};
+
+}  // namespace coil

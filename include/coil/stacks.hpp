@@ -1,0 +1,33 @@
+#pragma once
+
+// Where a task stands: its coroutines, from the outermost to the one that waits.
+
+#include <cstdint>
+#include <iosfwd>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "coil/fwd.hpp"
+
+namespace coil {
+
+/// One coroutine of a suspended task and the line of its `co_await`. The texts live as long as the program.
+struct StackFrame {
+    std::string_view function;
+    std::string_view file;
+    std::uint32_t line = 0;
+};
+
+namespace detail {
+
+class TaskBase;
+std::vector<StackFrame> stack_of(const TaskBase& task);
+void print_stack_of(const TaskBase& task, std::ostream& out);
+void print_stack_of(const TaskBase& task);  // to std::cerr
+/// "Task 'x' waiting for sleep" and its stack, a line each: for lists of stuck tasks.
+std::string describe_stuck(const TaskBase& task);
+
+}  // namespace detail
+
+}  // namespace coil

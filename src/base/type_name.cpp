@@ -1,0 +1,23 @@
+#include "base/type_name.hpp"
+
+#include <cxxabi.h>
+
+#include <cstdlib>
+#include <memory>
+
+namespace coil::detail {
+
+std::string type_name(const std::type_info& type) {
+    int status = 0;
+    std::unique_ptr<char, void (*)(void*)> text(abi::__cxa_demangle(type.name(), nullptr, nullptr, &status), std::free);
+    return status == 0 ? text.get() : type.name();
+}
+
+std::string short_type_name(const std::type_info& type) {
+    std::string name = type_name(type);
+    std::size_t arguments = name.find('<');
+    std::size_t colons = name.rfind("::", arguments);
+    return colons == std::string::npos ? name : name.substr(colons + 2);
+}
+
+}  // namespace coil::detail

@@ -1,0 +1,13 @@
+#pragma once
+
+#include <string>
+#include <typeinfo>
+
+namespace coil::detail {
+
+/// The type's name as written in C++.
+std::string type_name(const std::type_info& type);
+/// The same without namespaces.
+std::string short_type_name(const std::type_info& type);
+
+}  // namespace coil::detail

@@ -1,0 +1,132 @@
+#include "coil/async_generators.hpp"
+
+#include <string>
+#include <vector>
+
+#include "coil/log.hpp"
+#include "coil/tasks.hpp"
+
+namespace coil {
+
+namespace detail {
+
+AsyncGeneratorBase::Resume::Resume(AsyncGeneratorBase& generator, const char* operation, std::exception_ptr thrown)
+    : generator_(&generator), thrown_(std::move(thrown)) {
+    owns_child_ = false;
+    child_ = generator.frame_;
+    if (generator.state_ == State::RUNNING)
+        throw RuntimeError(std::string(operation) + ": asynchronous generator is already running");
+    if (generator.state_ == State::CREATED) generator.track();
+}
+
+AsyncGeneratorBase::Resume::~Resume() {
+    if (!driving_) return;
+    if (generator_->state_ == State::RUNNING) {
+        // Destroyed with a task that will never go on: nor will the generator.
+        generator_->state_ = State::FINISHED;
+        generator_->awaiter_ = nullptr;
+        if (generator_->linked()) generator_->unlink();
+    }
+    if (generator_->orphaned_) std::exchange(child_, nullptr).destroy();
+}
+
+void AsyncGeneratorBase::Resume::begin() noexcept {
+    driving_ = true;
+    generator_->state_ = State::RUNNING;
+    generator_->thrown_ = std::move(thrown_);
+    generator_->awaiter_ = this;
+}
+
+bool AsyncGeneratorBase::Resume::await_resume() {
+    if (generator_->state_ == State::SUSPENDED) return true;
+    if (auto error = std::exchange(generator_->exception_, nullptr)) std::rethrow_exception(error);
+    return false;
+}
+
+void AsyncGeneratorBase::track() {
+    name_ = where_.function_name();
+    EventLoop& loop = get_running_loop();
+    loop_ = loop.core().anchor;
+    if (loop.core().asyncgens_closed)
+        log(LogLevel::WARNING, std::string("asynchronous generator ") + name() +
+                                   " was scheduled after loop.shutdown_asyncgens() call");
+    loop.core().asyncgens.push_back(*this);
+}
+
+namespace {
+
+/// Closes a generator whose handle is gone, and then destroys it.
+Coro<> close_abandoned(AsyncGeneratorBase* generator) {
+    struct Owner {
+        AsyncGeneratorBase* generator;
+        ~Owner() { generator->frame().destroy(); }
+    } owner{generator};
+    co_await owner.generator->close();
+}
+
+}  // namespace
+
+void AsyncGeneratorBase::drop() noexcept {
+    if (state_ == State::RUNNING) {
+        orphaned_ = true;
+        return;
+    }
+    if (linked()) unlink();
+    EventLoop* loop = loop_ ? loop_->loop : nullptr;
+    if (state_ == State::SUSPENDED && loop && !loop->is_closed()) {
+        try {
+            // From here on the coroutine owns the frame; it is created now, so that a closing loop destroys both.
+            loop->call_soon([loop, closing = close_abandoned(this)]() mutable { loop->create_task(std::move(closing)); });
+            return;
+        } catch (...) {  // called from another thread, or without memory: it cannot be closed in the loop
+        }
+    }
+    frame_.destroy();
+}
+
+Coro<> AsyncGeneratorBase::close() {
+    if (state_ == State::CREATED) state_ = State::FINISHED;
+    if (state_ == State::FINISHED) co_return;
+    Resume resume(*this, "aclose()", std::make_exception_ptr(GeneratorExit()));
+    bool yielded = false;
+    try {
+        yielded = co_await std::move(resume);
+    } catch (const GeneratorExit&) {
+        co_return;
+    }
+    if (yielded) throw RuntimeError("async generator ignored GeneratorExit");
+}
+
+Coro<> AsyncGeneratorBase::throw_in(std::exception_ptr error) {
+    if (state_ == State::CREATED) state_ = State::FINISHED;
+    if (state_ == State::FINISHED) std::rethrow_exception(error);
+    Resume resume(*this, "athrow()", std::move(error));
+    co_await std::move(resume);
+}
+
+}  // namespace detail
+
+Coro<> EventLoop::shutdown_asyncgens() {
+    core_.asyncgens_closed = true;
+    struct Closing {
+        std::string name;
+        Task<> task;
+    };
+    std::vector<Closing> closing;
+    while (detail::AsyncGeneratorBase* generator = core_.asyncgens.front()) {
+        generator->unlink();
+        closing.push_back({generator->name(), create_task(generator->close())});
+    }
+    for (Closing& one : closing) co_await try_await(one.task);
+    for (Closing& one : closing) {
+        if (one.task.cancelled()) continue;
+        if (std::exception_ptr error = one.task.exception()) {
+            call_exception_handler(
+                {.message = "an error occurred during closing of asynchronous generator " + one.name,
+                 .exception = error,
+                 .details = {{"asyncgen", one.name}}});
+        }
+    }
+}
+
+}  // namespace coil

@@ -1,0 +1,260 @@
+#include "coil/futures.hpp"
+
+#include <utility>
+
+#include "base/type_name.hpp"
+#include "coil/log.hpp"
+#include "coil/tasks.hpp"
+#include "loop/report.hpp"
+
+namespace coil {
+
+namespace detail {
+
+namespace {
+
+/// One registration of a DoneCallable.
+struct CallbackNode final : DoneNode, Pooled {
+    CallbackNode(FutureBase& owner, Ref<DoneCallable> f, Ref<ContextState> given)
+        : DoneNode(&CallbackNode::run), callable(std::move(f)), given_context(std::move(given)) {
+        if (!given_context) context.map = current_context().map;
+        keeps_ = &owner;
+    }
+
+    static void run(Runnable& self, How how) {
+        std::unique_ptr<CallbackNode> node(&static_cast<CallbackNode&>(self));
+        auto future = Ref<FutureBase>::adopt(node->keeps_);
+        if (how == How::DISCARD) return;
+        ContextScope scope(node->given_context ? node->given_context->slot : node->context);
+        try {
+            node->callable->call(*future);
+        } catch (const KeyboardInterrupt&) {
+            throw;
+        } catch (...) {
+            if (EventLoop* loop = future->loop_if_alive())
+                report_callback_error(*loop, type_name(node->callable->type()), std::current_exception(), {});
+        }
+    }
+
+    Ref<DoneCallable> callable;
+    ContextSlot context;
+    Ref<ContextState> given_context;
+};
+
+}  // namespace
+
+FutureBase::FutureBase(EventLoop& loop) noexcept : anchor_(loop.core().anchor) {}
+
+FutureBase::~FutureBase() {
+    while (DoneNode* node = first_) {
+        first_ = node->next();
+        delete static_cast<CallbackNode*>(node);  // a waiter's node keeps the future alive, so these are callbacks
+    }
+}
+
+EventLoop& FutureBase::get_loop() const {
+    if (!anchor_->loop) throw RuntimeError("the event loop of this future no longer exists");
+    return *anchor_->loop;
+}
+
+bool FutureBase::cancel(std::string_view message) {
+    mark_retrieved();
+    if (done()) return false;
+    settle_cancelled(message.empty() ? nullptr : std::make_exception_ptr(CancelledError(message)));
+    return true;
+}
+
+void FutureBase::throw_cancelled() const {
+    if (error_) std::rethrow_exception(error_);
+    throw CancelledError();
+}
+
+void FutureBase::throw_no_result() {
+    if (!done()) throw InvalidStateError("Result is not ready: await the future, or look at done() first.");
+    if (cancelled()) throw_cancelled();
+    mark_retrieved();
+    std::rethrow_exception(error_);
+}
+
+std::exception_ptr FutureBase::exception() {
+    if (!done()) throw InvalidStateError("Exception is not set: await the future, or look at done() first.");
+    if (cancelled()) throw_cancelled();
+    mark_retrieved();
+    return error_;
+}
+
+std::exception_ptr FutureBase::outcome_error() noexcept {
+    mark_retrieved();
+    if (cancelled() && !error_) return std::make_exception_ptr(CancelledError());
+    return error_;
+}
+
+void FutureBase::check_settable(const char* operation) const {
+    if (is_task())
+        throw RuntimeError(std::string("Task does not support ") + operation +
+                           " operation: its coroutine gives the result");
+    if (done()) throw InvalidStateError(std::string(operation) + ": invalid state, the future is done already");
+}
+
+void FutureBase::set_exception(std::exception_ptr error) {
+    check_settable("set_exception");
+    if (!error) throw TypeError("set_exception: a null exception_ptr is no exception");
+    settle_error(std::move(error));
+}
+
+void FutureBase::settle_error(std::exception_ptr error) {
+    error_ = std::move(error);
+    unseen_error_ = true;
+    settle(State::FINISHED);
+}
+
+void FutureBase::settle(State state) {
+    state_ = state;
+    if (!first_) return;
+    EventLoop* loop = anchor_->loop;
+    if (!loop || loop->is_closed()) throw RuntimeError("Event loop is closed");
+    for (DoneNode* node = first_; node; node = node->next()) {
+        if (node->keeps_) retain();
+    }
+    loop->core().ready.splice(*std::exchange(first_, nullptr), *std::exchange(last_, nullptr));
+}
+
+void FutureBase::add_waiter(DoneNode& node) noexcept {
+    node.next_ = nullptr;
+    node.prev_ = last_;
+    if (last_) {
+        last_->next_ = &node;
+    } else {
+        first_ = &node;
+    }
+    last_ = &node;
+}
+
+void FutureBase::remove_waiter(DoneNode& node) noexcept {
+    DoneNode* next = node.next();
+    if (node.prev_) {
+        node.prev_->next_ = next;
+    } else {
+        first_ = next;
+    }
+    (next ? next->prev_ : last_) = node.prev_;
+}
+
+void FutureBase::add_done_callback(Ref<DoneCallable> callable, Ref<ContextState> context) {
+    auto node = std::make_unique<CallbackNode>(*this, std::move(callable), std::move(context));
+    if (!done()) {
+        add_waiter(*node.release());
+        return;
+    }
+    EventLoop& loop = get_loop();
+    loop.check_closed();
+    retain();
+    loop.core().ready.push(*node.release());
+}
+
+std::size_t FutureBase::remove_done_callback(const DoneCallable& callable) {
+    std::size_t removed = 0;
+    for (DoneNode* node = first_; node;) {
+        DoneNode* next = node->next();
+        if (node->keeps_) {
+            auto* candidate = static_cast<CallbackNode*>(node);
+            const DoneCallable& other = *candidate->callable;
+            bool same = &other == &callable || (other.function() && other.function() == callable.function());
+            if (same) {
+                remove_waiter(*node);
+                delete candidate;
+                ++removed;
+            }
+        }
+        node = next;
+    }
+    return removed;
+}
+
+std::string FutureBase::describe() const {
+    return done() ? (cancelled() ? "Future (cancelled)" : "Future (finished)") : "Future";
+}
+
+void FutureBase::destroy() noexcept {
+    if (unseen_error_) {
+        owners_ = 1;  // the handler may take the future for itself
+        report_unseen_error();
+        if (--owners_ > 0) return;
+    }
+    delete this;
+}
+
+void FutureBase::report_unseen_error() noexcept {
+    unseen_error_ = false;
+    try {
+        ExceptionContext context{.message = std::string(kind()) + " exception was never retrieved",
+                                 .exception = error_};
+        context.future_state = this;
+        context.details.emplace(is_task() ? "task" : "future", describe());
+        if (EventLoop* loop = anchor_->loop) {
+            ContextSlot* slot = report_context();
+            ContextScope scope(slot ? *slot : current_context());
+            loop->call_exception_handler(context);
+        } else {
+            log(LogLevel::ERROR_, context.message + "\n" + describe_exception(error_));
+        }
+    } catch (...) {  // an interrupt from a handler: this runs in destructors
+        log(LogLevel::ERROR_, "an exception handler threw while a dropped future was reported");
+    }
+}
+
+void throw_empty_handle() {
+    throw RuntimeError("this Future or Task handle is empty: assign one before using it");
+}
+
+// ---- waiting
+
+bool FutureWaiter::suspend(std::coroutine_handle<> at, PromiseBase& promise) {
+    TaskBase& task = require_current_task("co_await");
+    EventLoop* loop = future_->loop_if_alive();
+    if (future_.get() == &task) {
+        misuse_ = std::make_exception_ptr(RuntimeError("Task cannot await on itself: " + task.describe()));
+    } else if (loop != thread_state.loop) {
+        misuse_ = std::make_exception_ptr(
+            RuntimeError(task.describe() + " got " + future_->describe() + " attached to a different loop"));
+    }
+    if (misuse_) {
+        task.suspend(at, promise, nullptr);
+        task.yield();
+        return true;
+    }
+    node_.task = &task;
+    task.suspend(at, promise, this);
+    future_->add_waiter(node_);
+    return true;
+}
+
+void FutureWaiter::Node::run(Runnable& self, How how) {
+    if (how == How::RUN) static_cast<Node&>(self).task->step();
+}
+
+std::exception_ptr FutureWaiter::check_quietly() {
+    if (misuse_) return misuse_;
+    if (node_.task && node_.task->take_cancellation() && !future_->cancelled()) {
+        try {
+            node_.task->throw_cancellation();
+        } catch (...) {
+            return std::current_exception();
+        }
+    }
+    return future_->outcome_error();
+}
+
+}  // namespace detail
+
+std::optional<Future<>> ExceptionContext::future() const {
+    if (!future_state) return std::nullopt;
+    return Future<>(detail::Ref<detail::FutureBase>(future_state));
+}
+
+std::optional<Task<>> ExceptionContext::task() const {
+    if (!future_state || !future_state->is_task()) return std::nullopt;
+    return Task<>(detail::Ref<detail::FutureBase>(future_state));
+}
+
+}  // namespace coil

@@ -1,0 +1,348 @@
+#include "coil/tasks.hpp"
+
+#include <fmt/format.h>
+
+#include <atomic>
+#include <utility>
+
+#include "coil/async_generators.hpp"
+#include "coil/log.hpp"
+#include "loop/hooks.hpp"
+
+namespace coil {
+
+namespace detail {
+
+namespace {
+
+std::atomic<std::uint64_t> tasks_named{0};
+
+/// Makes a task, and its context, current for one step.
+class StepScope {
+  public:
+    explicit StepScope(TaskBase& task) noexcept
+        : task_(std::exchange(thread_state.task, &task)), context_(task.context()) {}
+    ~StepScope() { thread_state.task = task_; }
+    StepScope(const StepScope&) = delete;
+    StepScope& operator=(const StepScope&) = delete;
+
+  private:
+    TaskBase* task_;
+    ContextScope context_;
+};
+
+void destroy_tasks(EventLoop& loop) {
+    List<TaskBase>& tasks = loop.core().tasks;
+    while (TaskBase* task = tasks.front()) task->abandon();
+    while (AsyncGeneratorBase* generator = loop.core().asyncgens.front()) generator->unlink();
+}
+
+[[maybe_unused]] const bool hooked = [] {
+    loop_hooks.destroy_tasks = &destroy_tasks;
+    return true;
+}();
+
+}  // namespace
+
+TaskBase::TaskBase(EventLoop& loop, std::coroutine_handle<> root, PromiseBase& promise, const TaskOptions& options)
+    : FutureBase(loop),
+      Runnable(&TaskBase::run),
+      root_(root),
+      resume_at_(root),
+      innermost_(&promise),
+      ready_(&loop.core().ready) {
+    if (options.name.empty()) {
+        number_ = tasks_named.fetch_add(1, std::memory_order_relaxed) + 1;
+    } else {
+        number_ = 0;
+        name_ = std::make_unique<std::string>(options.name);
+    }
+    if (options.context) {
+        given_context_ = options.context->state();
+    } else {
+        context_.map = current_context().map;
+    }
+}
+
+TaskBase::~TaskBase() { destroy_frames(); }
+
+std::string TaskBase::get_name() const { return name_ ? *name_ : "Task-" + std::to_string(number_); }
+
+Context TaskBase::get_context() {
+    if (!given_context_) {
+        // From now on the task and the handle share one; a running step already points at the old slot.
+        given_context_ = Ref<ContextState>(new ContextState);
+        given_context_->slot.map = std::move(context_.map);
+        if (thread_state.context == &context_) thread_state.context = &given_context_->slot;
+    }
+    return Context(given_context_);
+}
+
+std::string TaskBase::describe() const {
+    const char* state = done() ? (cancelled() ? " (cancelled)" : " (finished)") : "";
+    return fmt::format("Task '{}'{}", get_name(), state);
+}
+
+bool TaskBase::cancel(std::string_view message) {
+    mark_retrieved();
+    if (done()) return false;
+    ++cancel_requests_;
+    if (waiting_on_ && waiting_on_->cancel_wait(message)) return true;
+    must_cancel_ = true;
+    cancel_error_ = message.empty() ? nullptr : std::make_exception_ptr(CancelledError(message));
+    return true;
+}
+
+int TaskBase::uncancel() noexcept {
+    if (cancel_requests_ > 0 && --cancel_requests_ == 0) must_cancel_ = false;
+    return cancel_requests_;
+}
+
+void TaskBase::set_wait_error(std::string_view message) {
+    wait_error_ = message.empty() ? nullptr : std::make_exception_ptr(CancelledError(message));
+}
+
+void TaskBase::throw_wait_error() {
+    if (auto error = std::exchange(wait_error_, nullptr)) std::rethrow_exception(error);
+    throw CancelledError();
+}
+
+void TaskBase::throw_cancellation() {
+    if (auto error = std::exchange(cancel_error_, nullptr)) std::rethrow_exception(error);
+    throw CancelledError();
+}
+
+void TaskBase::start(bool eager) {
+    if (eager) {
+        step();
+    } else {
+        wake();
+    }
+}
+
+void TaskBase::run(Runnable& self, How how) {
+    if (how == How::RUN) static_cast<TaskBase&>(self).step();
+}
+
+void TaskBase::step() {
+    StepScope scope(*this);
+    waiting_on_ = nullptr;
+    innermost_ = nullptr;  // stale as soon as the coroutine goes on
+    if (must_cancel_) {
+        must_cancel_ = false;
+        if (!started_) {
+            // A body that has not begun does not begin.
+            destroy_frames();
+            settle_cancelled(std::exchange(cancel_error_, nullptr));
+            return end();
+        }
+        throw_cancelled_ = true;
+    }
+    started_ = true;
+    resume_at_.resume();
+    while (void* next = std::exchange(thread_state.transfer, nullptr))
+        std::coroutine_handle<>::from_address(next).resume();
+    throw_cancelled_ = false;
+    if (root_.done()) return complete();
+    if (must_cancel_ && waiting_on_) {
+        // cancel() came while it ran: call off what it waits for now.
+        std::string message;
+        if (cancel_error_) {
+            try {
+                std::rethrow_exception(cancel_error_);
+            } catch (const CancelledError& e) {
+                message = e.message();
+            }
+        }
+        if (waiting_on_->cancel_wait(message)) must_cancel_ = false;
+    }
+}
+
+void TaskBase::complete() {
+    std::exception_ptr error;
+    try {
+        error = take_result();
+    } catch (...) {  // the result's move constructor
+        error = std::current_exception();
+    }
+    destroy_frames();
+    if (!error) {
+        if (std::exchange(must_cancel_, false)) {
+            settle_cancelled(std::exchange(cancel_error_, nullptr));
+        } else {
+            set_finished();
+        }
+        return end();
+    }
+    if (is_cancelled_error(error)) {
+        settle_cancelled(std::move(error));
+        return end();
+    }
+    bool interrupt = is_interrupt(error);
+    settle_error(error);
+    end();
+    if (interrupt) std::rethrow_exception(error);
+}
+
+void TaskBase::end() {
+    unlink();
+    release();  // the loop's
+}
+
+void TaskBase::abandon() noexcept {
+    unlink();
+    try {
+        ExceptionContext context{.message = "Task was destroyed but it is pending!"};
+        context.future_state = this;
+        context.details.emplace("task", describe_stuck(*this));
+        ContextScope scope(this->context());
+        get_loop().call_exception_handler(context);
+    } catch (...) {
+        log(LogLevel::ERROR_, "an exception handler threw while a pending task was destroyed");
+    }
+    waiting_on_ = nullptr;
+    destroy_frames();
+    release();
+}
+
+void TaskBase::destroy_frames() noexcept {
+    if (!root_) return;
+    destroy_chain(std::exchange(innermost_, nullptr), std::exchange(root_, nullptr));
+}
+
+void destroy_chain(PromiseBase* innermost, std::coroutine_handle<> root) noexcept {
+    while (innermost) {
+        Awaiter* awaiter = innermost->awaiter();
+        if (!awaiter || !awaiter->parent_promise_) break;
+        innermost = awaiter->parent_promise_;
+        if (awaiter->owns_child_) std::exchange(awaiter->child_, nullptr).destroy();
+    }
+    root.destroy();
+}
+
+TaskBase& require_current_task(const char* operation) {
+    if (!thread_state.task) throw RuntimeError(std::string(operation) + " must be used inside a task");
+    return *thread_state.task;
+}
+
+EventLoop& running_loop_for_task() { return get_running_loop(); }
+
+void start_task(EventLoop& loop, TaskBase& task, const TaskOptions& options) {
+    loop.core().tasks.push_back(task);
+    task.retain();
+    task.start(options.eager_start.value_or(false) && thread_state.loop == &loop);
+}
+
+Ref<FutureBase> create_task_by_factory(EventLoop& loop, AnyCoro coro, const TaskOptions& options) {
+    TaskFactory factory = loop.get_task_factory();
+    Ref<FutureBase> made = factory(loop, std::move(coro), options).handle();
+    if (!made) throw TypeError("the task factory gave no task");
+    return made;
+}
+
+// ---- sleep
+
+SleepWaiter::~SleepWaiter() {
+    if (timer_.scheduled()) called_off();
+}
+
+void SleepWaiter::begin() {
+    EventLoop& loop = *thread_state.loop;
+    loop.core().timers.add(deadline_after(loop.time(), delay_), timer_);
+}
+
+void SleepWaiter::called_off() noexcept {
+    if (timer_.scheduled()) task().get_loop().core().timers.remove(timer_);
+}
+
+void SleepWaiter::run(Runnable& self, How how) {
+    auto& sleep = static_cast<SleepWaiter&>(self);
+    if (how == How::RUN && sleep.pending()) sleep.LeafWaiter::wake();
+}
+
+std::string SleepWaiter::describe() const {
+    return fmt::format("sleep({}s)", std::chrono::duration<double>(delay_).count());
+}
+
+// ---- running
+
+namespace {
+
+struct StopLoop final : DoneCallable {
+    void call(FutureBase& future) override {
+        if (!is_interrupt(future.stored_error())) future.get_loop().stop();
+    }
+    const std::type_info& type() const noexcept override { return typeid(StopLoop); }
+};
+
+}  // namespace
+
+void run_until_done(EventLoop& loop, FutureBase& future, bool own_task) {
+    loop.check_can_run();
+    Ref<FutureBase> keep(&future);
+    if (future.loop_if_alive() != &loop)
+        throw ValueError("The future belongs to a different loop than the one specified as the loop argument");
+    Ref<DoneCallable> stop(new StopLoop);
+    future.add_done_callback(stop, {});
+    try {
+        loop.run_forever();
+    } catch (...) {
+        if (own_task && future.done()) future.mark_retrieved();  // what leaves here may be its exception
+        future.remove_done_callback(*stop);
+        throw;
+    }
+    future.remove_done_callback(*stop);
+    if (!future.done()) throw RuntimeError("Event loop stopped before Future completed.");
+}
+
+}  // namespace detail
+
+detail::Ref<detail::FutureBase> AnyCoro::make_task(EventLoop& loop, const TaskOptions& options) && {
+    if (!frame_) detail::throw_already_awaited();
+    detail::Ref<detail::FutureBase> task(make_(loop, frame_, options));
+    frame_ = nullptr;
+    detail::start_task(loop, static_cast<detail::TaskBase&>(*task), options);
+    return task;
+}
+
+Task<> eager_task_factory(EventLoop& loop, AnyCoro coro, const TaskOptions& options) {
+    TaskOptions eager = options;
+    if (!eager.eager_start) eager.eager_start = true;
+    return Task<>(std::move(coro), loop, eager);
+}
+
+TaskFactory create_eager_task_factory(TaskFactory constructor) {
+    return [constructor = std::move(constructor)](EventLoop& loop, AnyCoro coro, const TaskOptions& options) {
+        TaskOptions eager = options;
+        if (!eager.eager_start) eager.eager_start = true;
+        return constructor(loop, std::move(coro), eager);
+    };
+}
+
+namespace {
+
+Task<> handle_of(detail::TaskBase* task) {
+    return task ? Task<>(detail::Ref<detail::FutureBase>(task)) : Task<>();
+}
+
+}  // namespace
+
+Task<> current_task() {
+    get_running_loop();
+    return handle_of(detail::thread_state.task);
+}
+
+Task<> current_task(EventLoop& loop) {
+    return detail::thread_state.loop == &loop ? handle_of(detail::thread_state.task) : Task<>();
+}
+
+std::vector<Task<>> all_tasks() { return all_tasks(get_running_loop()); }
+
+std::vector<Task<>> all_tasks(EventLoop& loop) {
+    std::vector<Task<>> tasks;
+    const auto& list = loop.core().tasks;
+    for (detail::TaskBase* task = list.front(); task; task = list.after(*task)) tasks.push_back(handle_of(task));
+    return tasks;
+}
+
+}  // namespace coil

@@ -1,0 +1,79 @@
+// add_signal_handler: the callbacks of signals. The signal itself arrives through the loop's inbox.
+
+#include <array>
+#include <bit>
+#include <csignal>
+#include <string>
+
+#include "coil/events.hpp"
+#include "loop/hooks.hpp"
+#include "loop/inbox.hpp"
+#include "loop/signal_routes.hpp"
+
+namespace coil {
+
+namespace {
+
+struct SignalHandler {
+    EventLoop* loop = nullptr;
+    detail::Ref<detail::CallbackBase> callback;
+};
+
+constexpr int SIGNALS = 65;
+std::array<SignalHandler, SIGNALS> handlers;  // touched by the main thread only
+
+void check_signal(int signal_number) {
+    if (signal_number < 1 || signal_number >= SIGNALS)
+        throw ValueError("sig must be between 1 and 64, not " + std::to_string(signal_number));
+}
+
+void drop_handler(int signal_number) {
+    SignalHandler& handler = handlers[static_cast<std::size_t>(signal_number)];
+    detail::unroute_signal(signal_number);
+    handler.callback->cancel();
+    handler = {};
+}
+
+void queue_callbacks(EventLoop& loop, std::uint64_t bits) {
+    for (; bits; bits &= bits - 1) {
+        SignalHandler& handler = handlers[static_cast<std::size_t>(std::countr_zero(bits) + 1)];
+        if (handler.loop != &loop || handler.callback->queued_) continue;
+        handler.callback->queued_ = true;
+        handler.callback->retain();
+        loop.core().ready.push(*handler.callback);
+    }
+}
+
+void drop_handlers_of(EventLoop& loop) {
+    for (int signal_number = 1; signal_number < SIGNALS; ++signal_number) {
+        if (handlers[static_cast<std::size_t>(signal_number)].loop == &loop) drop_handler(signal_number);
+    }
+}
+
+}  // namespace
+
+void EventLoop::add_signal_callback(int signal_number, detail::Ref<detail::CallbackBase> callback) {
+    check_signal(signal_number);
+    if (!detail::in_main_thread()) throw RuntimeError("add_signal_handler() may be called in the main thread only");
+    if (signal_number == SIGKILL || signal_number == SIGSTOP)
+        throw RuntimeError("sig " + std::to_string(signal_number) + " cannot be caught");
+    detail::loop_hooks.signals = &queue_callbacks;
+    detail::loop_hooks.closing = &drop_handlers_of;
+    try {
+        detail::route_signal(signal_number, core_.inbox);
+    } catch (const OSError& e) {
+        throw RuntimeError("sig " + std::to_string(signal_number) + " cannot be caught: " + e.what());
+    }
+    SignalHandler& handler = handlers[static_cast<std::size_t>(signal_number)];
+    if (handler.callback) handler.callback->cancel();
+    handler = {this, std::move(callback)};
+}
+
+bool EventLoop::remove_signal_handler(int signal_number) {
+    check_signal(signal_number);
+    if (handlers[static_cast<std::size_t>(signal_number)].loop != this) return false;
+    drop_handler(signal_number);
+    return true;
+}
+
+}  // namespace coil

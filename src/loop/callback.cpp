@@ -1,0 +1,69 @@
+#include "coil/detail/callback.hpp"
+
+#include <exception>
+#include <utility>
+
+#include "base/type_name.hpp"
+#include "coil/events.hpp"
+#include "loop/report.hpp"
+
+namespace coil {
+
+namespace detail {
+
+void CallbackBase::cancel() noexcept {
+    if (cancelled_.exchange(true, std::memory_order_relaxed)) return;
+    if (shared_) return;  // perhaps in another thread: the callable goes with the last owner
+    if (Timer* own = timer(); own && own->scheduled()) {
+        loop_->core().timers.remove(*own);
+        release();  // the heap's; the caller has one
+    }
+    if (live_) {
+        // Now, not when its turn comes: what the arguments own may be waited for.
+        live_ = false;
+        drop();
+    }
+}
+
+Context CallbackBase::get_context() const {
+    if (given_context_) return Context(given_context_);
+    Context context;
+    context.state()->slot.map = context_.map;
+    return context;
+}
+
+void CallbackBase::run(Runnable& self, How how) {
+    auto& callback = static_cast<CallbackBase&>(self);
+    auto owner = Ref<CallbackBase>::adopt(&callback);  // the queue's
+    callback.queued_ = false;
+    if (how == How::DISCARD || callback.cancelled() || !callback.live_) return;
+    ContextScope scope(callback.given_context_ ? callback.given_context_->slot : callback.context_);
+    try {
+        callback.call();
+    } catch (const KeyboardInterrupt&) {
+        throw;
+    } catch (...) {
+        report_callback_error(*callback.loop_, type_name(callback.callable_type()), std::current_exception(),
+                              Handle(owner));
+    }
+    if (!callback.repeats_ && callback.live_) {
+        callback.live_ = false;
+        callback.drop();
+    }
+}
+
+void report_callback_error(EventLoop& loop, const std::string& name, std::exception_ptr error, Handle handle) {
+    loop.call_exception_handler({.message = "Exception in callback " + name,
+                                 .exception = std::move(error),
+                                 .handle = std::move(handle)});
+}
+
+}  // namespace detail
+
+void Handle::cancel() noexcept {
+    if (!state_) return;
+    auto keep = state_;
+    keep->cancel();
+}
+
+}  // namespace coil

@@ -1,0 +1,247 @@
+#include "coil/events.hpp"
+
+#include <cstdlib>
+#include <string>
+
+#include "coil/log.hpp"
+#include "loop/descriptors.hpp"
+#include "loop/hooks.hpp"
+#include "loop/inbox.hpp"
+#include "platform/poller.hpp"
+
+namespace coil {
+
+namespace detail {
+
+LoopCore::LoopCore() : inbox(std::make_shared<Inbox>()) {}
+LoopCore::~LoopCore() = default;
+
+constinit LoopHooks loop_hooks{};
+
+void throw_nan_delay() { throw ValueError("a delay must be a number: got nan"); }
+
+}  // namespace detail
+
+namespace {
+
+std::unique_ptr<detail::Poller> poller_for(Backend backend) {
+    switch (backend) {
+        case Backend::URING: return detail::make_poller("uring");
+        case Backend::EPOLL: return detail::make_poller("epoll");
+        case Backend::AUTO: break;
+    }
+    const char* wanted = std::getenv("COIL_BACKEND");
+    return detail::make_poller(wanted ? wanted : "");
+}
+
+bool debug_wanted() {
+    const char* value = std::getenv("COIL_DEBUG");
+    return value && *value && std::string_view(value) != "0";
+}
+
+}  // namespace
+
+EventLoop::EventLoop(Backend backend) : EventLoop(poller_for(backend)) {}
+
+EventLoop::EventLoop(std::unique_ptr<detail::Poller> poller) {
+    core_.poller = std::move(poller);
+    core_.poller->attach_wakeup(core_.inbox->wakeup_fd());
+    core_.anchor = detail::Ref<detail::LoopAnchor>(new detail::LoopAnchor{this});
+    core_.debug = debug_wanted();
+}
+
+EventLoop::~EventLoop() {
+    if (!is_closed()) {
+        log(LogLevel::WARNING, "unclosed event loop: call close() before it is destroyed");
+        core_.running = false;
+        close();
+    }
+    if (detail::loop_hooks.destroy_tasks) detail::loop_hooks.destroy_tasks(*this);
+    core_.anchor->loop = nullptr;
+}
+
+std::string_view EventLoop::backend() const noexcept { return core_.poller->name(); }
+TimePoint EventLoop::time() const { return core_.poller->now(); }
+
+// ---- running
+
+namespace {
+
+/// Marks a loop as the one that runs in this thread, for the time of a run.
+class RunningScope {
+  public:
+    explicit RunningScope(EventLoop& loop) : core_(loop.core()) {
+        core_.running.store(true, std::memory_order_relaxed);
+        detail::thread_state.loop = &loop;
+    }
+    ~RunningScope() {
+        core_.stopping = false;
+        core_.running.store(false, std::memory_order_relaxed);
+        detail::thread_state.loop = nullptr;
+    }
+    RunningScope(const RunningScope&) = delete;
+    RunningScope& operator=(const RunningScope&) = delete;
+
+  private:
+    detail::LoopCore& core_;
+};
+
+}  // namespace
+
+void EventLoop::check_can_run() const {
+    check_closed();
+    if (is_running()) throw RuntimeError("This event loop is already running");
+    if (detail::thread_state.loop)
+        throw RuntimeError("Cannot run the event loop while another loop is running");
+}
+
+void EventLoop::run_forever() {
+    check_can_run();
+    RunningScope running(*this);
+    run_turns();
+}
+
+void EventLoop::run_turns() {
+    do {
+        run_once();
+    } while (!core_.stopping);
+    core_.poller->flush();
+}
+
+// One turn, in the order that ARCHITECTURE.md describes under the same numbers.
+void EventLoop::run_once() {
+    poll();              // 1 and 2
+    queue_due_timers();  // 3
+
+    detail::ReadyQueue& ready = core_.ready;  // 4
+    detail::Runnable* last = ready.back();
+    unsigned count = 0;
+    while (last) {  // 5
+        detail::Runnable& next = ready.pop();
+        // The node may be gone or queued again once it has run.
+        if (&next == last) last = nullptr;
+        next.function_(next, detail::Runnable::How::RUN);
+        ++count;
+    }
+    constexpr unsigned LONG_BATCH = 32;
+    core_.busy_turn = count >= LONG_BATCH;
+}  // 6: run_turns() looks at the stop flag
+
+void EventLoop::poll() {
+    detail::Inbox& inbox = *core_.inbox;
+    detail::Poller& poller = *core_.poller;
+    if (core_.ready.empty() && !core_.stopping && inbox.prepare_sleep()) {
+        try {
+            poller.wait(core_.timers.empty() ? TimePoint::max() : core_.timers.next());
+        } catch (...) {
+            inbox.awake();
+            throw;
+        }
+        inbox.awake();
+    } else {
+        poller.look(core_.busy_turn);
+    }
+    while (detail::Watch* watch = poller.take_ready()) watch->notify(*watch);
+    if (!inbox.empty()) {
+        inbox.take(core_.ready);
+        if (std::uint64_t signals = inbox.take_signals()) {
+            detail::loop_hooks.signals(*this, signals);
+            unsigned interrupts = inbox.take_interrupts();
+            if (interrupts && detail::loop_hooks.interrupt) detail::loop_hooks.interrupt(*this, interrupts);
+        }
+    }
+}
+
+void EventLoop::queue_due_timers() {
+    if (core_.timers.empty()) return;
+    TimePoint now = time();
+    while (detail::Timer* timer = core_.timers.pop_due(now)) core_.ready.push(*timer->target_);
+}
+
+void EventLoop::stop() { core_.stopping = true; }
+
+void EventLoop::close() {
+    if (is_running()) throw RuntimeError("Cannot close a running event loop");
+    if (is_closed()) return;
+    core_.closed.store(true, std::memory_order_relaxed);
+    drop_everything();
+}
+
+void EventLoop::drop_everything() {
+    core_.inbox->close();
+    if (detail::loop_hooks.closing) detail::loop_hooks.closing(*this);
+    // Dropping a callback may destroy what cancels timers or handles, so each is unlinked before it goes.
+    while (detail::Timer* timer = core_.timers.pop_any()) {
+        timer->target_->function_(*timer->target_, detail::Runnable::How::DISCARD);
+    }
+    while (!core_.ready.empty()) {
+        detail::Runnable& node = core_.ready.pop();
+        node.function_(node, detail::Runnable::How::DISCARD);
+    }
+    core_.descriptors.reset();
+    core_.task_factory = nullptr;
+}
+
+// ---- callbacks
+
+void EventLoop::check_closed() const {
+    if (is_closed()) throw RuntimeError("Event loop is closed");
+}
+
+void EventLoop::misused() const {
+    check_closed();
+    throw RuntimeError(
+        "Non-thread-safe operation invoked on an event loop other than the current one: "
+        "use call_soon_threadsafe() from other threads");
+}
+
+Handle EventLoop::post(detail::Ref<detail::CallbackBase> callback) {
+    callback->mark_shared();
+    callback->retain();  // the inbox's
+    if (!core_.inbox->push(*callback)) {
+        callback->release();
+        throw RuntimeError("Event loop is closed");
+    }
+    return Handle(std::move(callback));
+}
+
+TimerHandle EventLoop::schedule(TimePoint when, detail::Ref<detail::CallbackBase> callback) {
+    core_.timers.add(when, *callback->timer());
+    callback->retain();  // the heap's, later the ready queue's
+    return TimerHandle(std::move(callback), when);
+}
+
+// ---- errors
+
+void EventLoop::default_exception_handler(const ExceptionContext& context) {
+    std::string text = context.message.empty() ? "Unhandled exception in event loop" : context.message;
+    for (const auto& [key, value] : context.details) text += "\n" + key + ": " + value;
+    if (context.exception) text += "\n" + describe_exception(context.exception);
+    log(LogLevel::ERROR_, text);
+}
+
+void EventLoop::call_exception_handler(const ExceptionContext& context) {
+    auto by_default = [this](const ExceptionContext& what) {
+        try {
+            default_exception_handler(what);
+        } catch (const KeyboardInterrupt&) {
+            throw;
+        } catch (...) {
+            log(LogLevel::ERROR_, "Exception in default exception handler while handling an unexpected error: " +
+                                      describe_exception(std::current_exception()));
+        }
+    };
+    if (!handler_) return by_default(context);
+    try {
+        ExceptionHandler handler = handler_;  // it may replace itself
+        handler(*this, context);
+    } catch (const KeyboardInterrupt&) {
+        throw;
+    } catch (...) {
+        by_default({.message = "Unhandled error in exception handler",
+                    .exception = std::current_exception(),
+                    .details = {{"context", context.message}}});
+    }
+}
+
+}  // namespace coil

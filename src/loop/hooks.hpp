@@ -1,0 +1,24 @@
+#pragma once
+
+// What layers above ask the loop to call. Each sets its own, once, when the program starts.
+
+#include <cstdint>
+
+#include "coil/fwd.hpp"
+
+namespace coil::detail {
+
+struct LoopHooks {
+    /// io: signals that have come (bit n-1 for signal n).
+    void (*signals)(EventLoop& loop, std::uint64_t bits) = [](EventLoop&, std::uint64_t) {};
+    /// core: SIGINTs have come; a Runner that listens may throw out of the loop.
+    void (*interrupt)(EventLoop& loop, unsigned count) = nullptr;
+    /// io: the loop closes; give back what is the process's, as signal handlers.
+    void (*closing)(EventLoop& loop) = nullptr;
+    /// core: the loop object goes; so do the tasks that are still pending.
+    void (*destroy_tasks)(EventLoop& loop) = nullptr;
+};
+
+extern constinit LoopHooks loop_hooks;
+
+}  // namespace coil::detail

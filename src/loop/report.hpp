@@ -1,0 +1,13 @@
+#pragma once
+
+#include <exception>
+#include <string>
+
+#include "coil/events.hpp"
+
+namespace coil::detail {
+
+/// Tells the exception handler that a callback threw.
+void report_callback_error(EventLoop& loop, const std::string& name, std::exception_ptr error, Handle handle);
+
+}  // namespace coil::detail

@@ -1,0 +1,266 @@
+#include "platform/uring.hpp"
+
+#include <fcntl.h>
+#include <liburing.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <vector>
+
+#include "coil/exceptions.hpp"
+#include "platform/clock.hpp"
+
+// A watch is a poll request in the ring: multishot for EDGE, one-shot and re-armed for LEVEL.
+//
+//   slot             watch   armed   leaves by
+//   free             null    no      add()
+//   to arm           set     no      arm_pending(), before the next look: a request is queued
+//   armed            set     yes     its last completion (to arm again), or remove()
+//   removed          null    no      (free at once; its request is cancelled)
+//
+// A completion may come after its watch is gone: requests carry the slot's generation, and stale ones are dropped.
+//
+// Kernel facts. DEFER_TASKRUN (Linux 6.1): completions are posted only when this thread enters the kernel; without it
+// multishot polls interrupt the thread at any time and lose to epoll. It requires SINGLE_ISSUER: the ring belongs to the
+// thread that enables it, so a loop that moves to another thread gets a new ring. TASKRUN_FLAG makes the kernel say in
+// shared memory that completions wait, so a look without news costs no system call. A poll request holds its file open
+// until it is cancelled: remove() queues that, and flush() or the next turn submits it.
+
+namespace coil::detail {
+
+namespace {
+
+constexpr unsigned ENTRIES = 256;
+constexpr unsigned COMPLETIONS = 4096;
+constexpr std::uint64_t WAKEUP = ~std::uint64_t{0};
+constexpr std::uint64_t IGNORED = WAKEUP - 1;
+
+class UringPoller final : public Poller {
+  public:
+    UringPoller() { set_up(); }
+    ~UringPoller() override { io_uring_queue_exit(&ring_); }
+
+    std::string_view name() const noexcept override { return "uring"; }
+    TimePoint now() const noexcept override { return steady_now(); }
+
+    void add(Watch& watch) override {
+        check_descriptor(watch.fd);
+        if (free_.empty()) {
+            slots_.emplace_back();
+            free_.reserve(slots_.capacity());
+            free_.push_back(static_cast<std::uint32_t>(slots_.size() - 1));
+        }
+        watch.slot = free_.back();
+        free_.pop_back();
+        slots_[watch.slot].watch = &watch;
+        queue_arming(watch.slot);
+    }
+    void set_interest(Watch& watch, std::uint8_t interest) override {
+        watch.interest = interest;
+        disarm(watch.slot);
+        queue_arming(watch.slot);
+    }
+    void remove(Watch& watch) noexcept override {
+        disarm(watch.slot);
+        slots_[watch.slot].watch = nullptr;
+        free_.push_back(watch.slot);  // add() has reserved room for every slot
+    }
+    void attach_wakeup(int fd) override {
+        wakeup_ = fd;
+        arm_wakeup_ = true;
+    }
+
+    void wait(TimePoint deadline) override {
+        enter_thread();
+        arm_pending();
+        if (io_uring_cq_ready(&ring_) == 0) {
+            timespec left = time_left(steady_now(), deadline);
+            __kernel_timespec timeout{left.tv_sec, left.tv_nsec};
+            io_uring_cqe* first = nullptr;
+            int result = io_uring_submit_and_wait_timeout(&ring_, &first, 1,
+                                                          deadline == TimePoint::max() ? nullptr : &timeout, nullptr);
+            if (result < 0 && result != -ETIME && result != -EINTR && result != -EAGAIN && result != -EBUSY)
+                throw_os_error(-result, "io_uring_enter failed");
+        }
+        collect();
+    }
+
+    void look(bool) override {
+        if (to_arm_.empty() && !arm_wakeup_ && io_uring_sq_ready(&ring_) == 0 && io_uring_cq_ready(&ring_) == 0 &&
+            !kernel_has_news())
+            return;
+        enter_thread();
+        arm_pending();
+        if (io_uring_sq_ready(&ring_) > 0 || kernel_has_news()) io_uring_submit_and_get_events(&ring_);
+        collect();
+    }
+
+    void flush() override {
+        if (enabled_ && owner_ == ::gettid() && io_uring_sq_ready(&ring_) > 0) io_uring_submit(&ring_);
+    }
+
+  private:
+    struct Slot {
+        Watch* watch = nullptr;
+        std::uint32_t generation = 0;
+        bool armed = false;
+        bool queued = false;  // in to_arm_
+    };
+
+    void set_up() {
+        io_uring_params params{};
+        params.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
+                       IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
+        params.cq_entries = COMPLETIONS;
+        int result = io_uring_queue_init_params(ENTRIES, &ring_, &params);
+        if (result < 0) throw_os_error(-result, "io_uring cannot be set up");
+        if (!(params.features & IORING_FEAT_EXT_ARG) || !(params.features & IORING_FEAT_NODROP)) {
+            io_uring_queue_exit(&ring_);
+            throw_os_error(ENOSYS, "io_uring is too old on this kernel");
+        }
+        enabled_ = false;
+    }
+
+    /// The ring belongs to the thread that polls. In a new thread, and in a forked child, there is a new one.
+    void enter_thread() {
+        if (enabled_ && owner_ == ::gettid()) return;
+        if (enabled_) {
+            io_uring_queue_exit(&ring_);
+            set_up();
+            for (std::uint32_t i = 0; i < slots_.size(); ++i) {
+                slots_[i].armed = false;
+                if (slots_[i].watch) queue_arming(i);
+            }
+            arm_wakeup_ = wakeup_ >= 0;
+        }
+        // liburing 2.3 has io_uring_enable_rings() in its header but not in its shared library.
+        if (::syscall(SYS_io_uring_register, ring_.ring_fd, IORING_REGISTER_ENABLE_RINGS, nullptr, 0) < 0)
+            throw_os_error(errno, "io_uring cannot be enabled");
+        owner_ = ::gettid();
+        enabled_ = true;
+    }
+
+    static void check_descriptor(int fd) {
+        struct stat status {};
+        if (::fstat(fd, &status) < 0) throw_os_error(errno);
+        // epoll refuses these; a poll request would report them ready for ever.
+        if (S_ISREG(status.st_mode) || S_ISDIR(status.st_mode)) throw_os_error(EPERM);
+    }
+
+    bool kernel_has_news() const noexcept {
+        // ORDER: written by the kernel; liburing reads it the same way.
+        unsigned flags = __atomic_load_n(ring_.sq.kflags, __ATOMIC_RELAXED);
+        return flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
+    }
+
+    io_uring_sqe* next_request() {
+        io_uring_sqe* request = io_uring_get_sqe(&ring_);
+        if (!request) {
+            io_uring_submit(&ring_);
+            request = io_uring_get_sqe(&ring_);
+            if (!request) throw_os_error(EBUSY, "the io_uring submission queue is stuck");
+        }
+        return request;
+    }
+
+    std::uint64_t tag(std::uint32_t index) const noexcept {
+        return (std::uint64_t{slots_[index].generation} << 32) | index;
+    }
+
+    void queue_arming(std::uint32_t index) {
+        if (slots_[index].queued) return;
+        slots_[index].queued = true;
+        to_arm_.push_back(index);
+    }
+
+    void disarm(std::uint32_t index) noexcept {
+        Slot& slot = slots_[index];
+        if (slot.armed && owner_ == ::gettid()) {
+            io_uring_sqe* request = io_uring_get_sqe(&ring_);
+            if (!request) {
+                io_uring_submit(&ring_);
+                request = io_uring_get_sqe(&ring_);
+            }
+            if (request) {
+                io_uring_prep_poll_remove(request, tag(index));
+                io_uring_sqe_set_data64(request, IGNORED);
+                request->flags |= IOSQE_CQE_SKIP_SUCCESS;
+            }
+        }
+        slot.armed = false;
+        slot.generation = (slot.generation + 1) & 0x7fffffff;  // keeps tags away from WAKEUP and IGNORED
+    }
+
+    void arm_pending() {
+        if (arm_wakeup_) {
+            io_uring_sqe* request = next_request();
+            io_uring_prep_poll_multishot(request, wakeup_, POLLIN);
+            io_uring_sqe_set_data64(request, WAKEUP);
+            arm_wakeup_ = false;
+        }
+        for (std::uint32_t index : to_arm_) {
+            Slot& slot = slots_[index];
+            slot.queued = false;
+            if (!slot.watch || slot.armed) continue;
+            const Watch& watch = *slot.watch;
+            io_uring_sqe* request = next_request();
+            if (watch.mode == Watch::Mode::EDGE) {
+                io_uring_prep_poll_multishot(request, watch.fd, POLLIN | POLLOUT | POLLRDHUP);
+            } else {
+                unsigned mask = (watch.interest & READABLE ? POLLIN : 0u) | (watch.interest & WRITABLE ? POLLOUT : 0u);
+                io_uring_prep_poll_add(request, watch.fd, mask);
+            }
+            io_uring_sqe_set_data64(request, tag(index));
+            slot.armed = true;
+        }
+        to_arm_.clear();
+    }
+
+    void collect() {
+        unsigned head = 0;
+        unsigned count = 0;
+        io_uring_cqe* completion = nullptr;
+        io_uring_for_each_cqe(&ring_, head, completion) {
+            complete(*completion);
+            ++count;
+        }
+        io_uring_cq_advance(&ring_, count);
+    }
+
+    void complete(const io_uring_cqe& completion) {
+        bool last = !(completion.flags & IORING_CQE_F_MORE);
+        if (completion.user_data == IGNORED) return;
+        if (completion.user_data == WAKEUP) {
+            arm_wakeup_ = arm_wakeup_ || last;
+            return;
+        }
+        auto index = static_cast<std::uint32_t>(completion.user_data);
+        Slot& slot = slots_[index];
+        if (slot.generation != completion.user_data >> 32 || !slot.watch) return;
+        if (last) {
+            slot.armed = false;
+            queue_arming(index);
+        }
+        // A request that failed shows as ready, so that the owner's next call on the descriptor meets the error.
+        unsigned mask = completion.res < 0 ? unsigned{POLLERR} : static_cast<unsigned>(completion.res);
+        list(*slot.watch, events_of(*slot.watch, mask));
+    }
+
+    io_uring ring_{};
+    bool enabled_ = false;
+    pid_t owner_ = 0;
+    int wakeup_ = -1;
+    bool arm_wakeup_ = false;
+    std::vector<Slot> slots_;
+    std::vector<std::uint32_t> free_;
+    std::vector<std::uint32_t> to_arm_;
+};
+
+}  // namespace
+
+std::unique_ptr<Poller> make_uring_poller() { return std::make_unique<UringPoller>(); }
+
+}  // namespace coil::detail

@@ -1,0 +1,197 @@
+#include "coil/combinators.hpp"
+
+#include <unordered_set>
+
+#include "base/type_name.hpp"
+#include "coil/exceptions.hpp"
+
+namespace coil::detail {
+
+// ---- gather
+
+void GatherChild::run(Runnable& self, How how) {
+    auto& child = static_cast<GatherChild&>(self);
+    if (how == How::RUN) child.gathering->child_done(child);
+}
+
+Gathering::~Gathering() {
+    for (std::size_t i = 0; i < count_; ++i) {
+        GatherChild& child = children_[i];
+        if (!child.duplicate && !child.future->done()) child.future->remove_waiter(child);
+    }
+}
+
+void Gathering::begin(FutureBase& outer, GatherChild* children, std::size_t count) {
+    outer_ = &outer;
+    children_ = children;
+    count_ = count;
+    if (count == 0) return collect();
+    std::unordered_set<FutureBase*> seen;
+    for (std::size_t i = 0; i < count; ++i) {
+        GatherChild& child = children[i];
+        child.gathering = this;
+        // A coroutine's task is new and cannot come twice.
+        child.duplicate = count > 1 && !seen.insert(child.future.get()).second;
+        if (!child.duplicate) ++unfinished_;
+        if (child.duplicate) child.movable = false;
+    }
+    for (std::size_t i = 0; i < count && seen.size() < count && count > 1; ++i) {
+        for (std::size_t j = i + 1; j < count; ++j) {
+            if (children[j].future == children[i].future) children[i].movable = children[j].movable = false;
+        }
+    }
+    outer.retain();  // until every child is done
+    for (std::size_t i = 0; i < count; ++i) {
+        if (!children[i].duplicate && !children[i].future->done()) children[i].future->add_waiter(children[i]);
+    }
+    std::size_t done_before = 0;
+    for (std::size_t i = 0; i < count; ++i) done_before += !children[i].duplicate && children[i].future->done();
+    for (std::size_t i = 0; i < count && done_before > 0; ++i) {
+        if (children[i].duplicate || !children[i].future->done()) continue;
+        --done_before;
+        child_done(children[i]);
+    }
+}
+
+void Gathering::child_done(GatherChild& child) {
+    Ref<FutureBase> keep(outer_);
+    bool last = --unfinished_ == 0;
+    if (last) outer_->release();
+    if (outer_->done()) {
+        child.future->mark_retrieved();
+        return;
+    }
+    if (!return_errors_) {
+        if (std::exception_ptr error = child.future->outcome_error()) {
+            outer_->set_exception(std::move(error));
+            return;
+        }
+    }
+    if (!last) return;
+    if (cancel_requested_) {
+        std::exception_ptr error = child.future->cancelled() ? child.future->outcome_error() : nullptr;
+        outer_->set_exception(error ? error : std::make_exception_ptr(CancelledError()));
+        return;
+    }
+    try {
+        collect();
+    } catch (...) {  // a result's copy constructor
+        if (!outer_->done()) outer_->set_exception(std::current_exception());
+    }
+}
+
+bool Gathering::cancel_children(std::string_view message) {
+    bool cancelled = false;
+    for (std::size_t i = 0; i < count_; ++i) {
+        if (children_[i].future->cancel(message)) cancelled = true;
+    }
+    if (cancelled) cancel_requested_ = true;
+    return cancelled;
+}
+
+// ---- wait
+
+namespace {
+
+/// One future that wait() looks at.
+class WaitForSeveral;
+struct WaitedFuture final : DoneNode {
+    WaitedFuture() noexcept : DoneNode(&WaitedFuture::run) {}
+    ~WaitedFuture() {
+        if (future && !future->done()) future->remove_waiter(*this);
+    }
+    static void run(Runnable& self, How how);
+    WaitForSeveral* wait = nullptr;
+    Ref<FutureBase> future;
+};
+
+/// The one wait of wait() and of cancel_and_wait(): until enough futures are done or a timer fires.
+class WaitForSeveral final : public LeafWaiter, public OperationTag {
+  public:
+    WaitForSeveral(const std::vector<Ref<FutureBase>>& futures, ReturnWhen when, std::optional<Duration> limit)
+        : nodes_(std::make_shared<std::vector<WaitedFuture>>(futures.size())),
+          pending_(futures.size()),
+          when_(when),
+          limit_(limit) {
+        for (std::size_t i = 0; i < futures.size(); ++i) (*nodes_)[i].future = futures[i];
+    }
+    ~WaitForSeveral() {
+        timer_.cancel();
+        for (WaitedFuture& node : *nodes_) node.wait = nullptr;
+    }
+
+    bool await_ready() const noexcept { return false; }
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> at) {
+        LeafWaiter::suspend(at);
+        EventLoop& loop = *thread_state.loop;
+        if (limit_) timer_ = loop.call_later(*limit_, [this] { release(); });
+        for (WaitedFuture& node : *nodes_) {
+            node.wait = this;
+            if (node.future->done()) {
+                // Counts in the next turn, as a done callback does.
+                loop.call_soon([nodes = nodes_, &node] { WaitedFuture::run(node, Runnable::How::RUN); });
+            } else {
+                node.future->add_waiter(node);
+            }
+        }
+    }
+    void await_resume() {
+        timer_.cancel();
+        throw_if_cancelled();
+    }
+    std::string describe() const override {
+        return "wait for " + std::to_string(pending_) + " of " + std::to_string(nodes_->size()) + " futures";
+    }
+    void one_done(FutureBase& future) {
+        --pending_;
+        bool enough = pending_ == 0 || when_ == ReturnWhen::FIRST_COMPLETED;
+        if (!enough && when_ == ReturnWhen::FIRST_EXCEPTION && !future.cancelled())
+            enough = future.exception() != nullptr;
+        if (enough) release();
+    }
+
+  private:
+    void release() {
+        timer_.cancel();
+        if (pending()) wake();
+    }
+
+    std::shared_ptr<std::vector<WaitedFuture>> nodes_;  // shared with callbacks that may run after the wait
+    std::size_t pending_;
+    ReturnWhen when_;
+    std::optional<Duration> limit_;
+    TimerHandle timer_;
+};
+
+void WaitedFuture::run(Runnable& self, How how) {
+    auto& node = static_cast<WaitedFuture&>(self);
+    if (how == How::RUN && node.wait) node.wait->one_done(*node.future);
+}
+
+}  // namespace
+
+Coro<> wait_for_futures(std::vector<Ref<FutureBase>> futures, WaitOptions options) {
+    if (futures.empty()) throw ValueError("Set of Tasks/Futures is empty.");
+    co_await WaitForSeveral(futures, options.return_when, options.timeout);
+}
+
+Coro<> cancel_and_wait(Ref<FutureBase> future) {
+    future->cancel({});
+    std::vector<Ref<FutureBase>> one{std::move(future)};
+    co_await WaitForSeveral(one, ReturnWhen::ALL_COMPLETED, std::nullopt);
+}
+
+void throw_timed_out_of(std::exception_ptr cause) { throw TimeoutError(std::move(cause)); }
+
+void report_shielded_error(FutureBase& inner) {
+    if (inner.cancelled()) return;
+    std::exception_ptr error = inner.exception();
+    if (!error) return;
+    ExceptionContext context{.message = short_type_name(*exception_type(error)) + " exception in shielded future",
+                             .exception = error};
+    context.future_state = &inner;
+    inner.get_loop().call_exception_handler(context);
+}
+
+}  // namespace coil::detail
