@@ -178,6 +178,10 @@ void EventLoop::drop_everything() {
         detail::Runnable& node = core_.ready.pop();
         node.function_(node, detail::Runnable::How::DISCARD);
     }
+    while (detail::LoopResource* resource = core_.resources.front()) {
+        resource->unlink();
+        resource->loop_closed();
+    }
     core_.descriptors.reset();
     core_.task_factory = nullptr;
 }

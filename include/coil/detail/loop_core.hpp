@@ -39,6 +39,14 @@ struct LoopAnchor {
     }
 };
 
+/// What holds on to the kernel or to itself until the loop lets go: open transports, servers.
+class LoopResource : public ListNode {
+  public:
+    virtual ~LoopResource() = default;
+    /// The loop is closed. It is no longer in the loop's list.
+    virtual void loop_closed() noexcept = 0;
+};
+
 struct LoopCore {
     LoopCore();
     ~LoopCore();
@@ -52,6 +60,7 @@ struct LoopCore {
 
     List<TaskBase> tasks;  // not done yet; each holds a reference of the loop's
     List<AsyncGeneratorBase> asyncgens;
+    List<LoopResource> resources;
     bool asyncgens_closed = false;
     std::function<Task<>(EventLoop&, AnyCoro, const TaskOptions&)> task_factory;
 

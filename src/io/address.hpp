@@ -1,0 +1,35 @@
+#pragma once
+
+// Socket addresses as the kernel has them.
+
+#include <sys/socket.h>
+
+#include <cstring>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "coil/sockets.hpp"
+
+namespace coil::detail {
+
+struct Address {
+    sockaddr_storage storage{};
+    socklen_t length = sizeof(sockaddr_storage);
+
+    Address() = default;
+    Address(const sockaddr* address, socklen_t size) : length(size) { std::memcpy(&storage, address, size); }
+
+    int family() const noexcept { return storage.ss_family; }
+    sockaddr* data() noexcept { return reinterpret_cast<sockaddr*>(&storage); }  // the sockets API's own aliasing
+    const sockaddr* data() const noexcept { return reinterpret_cast<const sockaddr*>(&storage); }
+    SocketAddress public_form() const;
+};
+
+/// The address of a numeric host, without asking anybody. Empty host: the wildcard of the family is not meant; use resolve().
+std::optional<Address> numeric_address(const std::string& host, int port);
+
+/// ValueError unless it is 0 to 65535.
+void check_port(int port);
+
+}  // namespace coil::detail
