@@ -70,7 +70,7 @@ class AsyncGeneratorBase : public PromiseBase, public ListNode {
             parent_ = parent;
             parent_promise_ = &parent.promise();
             begin();
-            return transfer_to(child_);
+            return transfer_to(generator_->frame_);
         }
         /// True if it yielded; throws what ended it.
         bool await_resume();

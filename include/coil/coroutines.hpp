@@ -216,11 +216,7 @@ inline Coro<void> CoroPromise<void>::get_return_object() noexcept {
 template <class T>
 class CoroAwaiter : public Awaiter {
   public:
-    explicit CoroAwaiter(Coro<T>&& coro) {
-        auto child = coro.release();
-        promise_ = &child.promise();
-        child_ = child;
-    }
+    explicit CoroAwaiter(Coro<T>&& coro) { child_ = coro.release(); }
     CoroAwaiter(const CoroAwaiter&) = delete;
     CoroAwaiter& operator=(const CoroAwaiter&) = delete;
     ~CoroAwaiter() {
@@ -232,23 +228,25 @@ class CoroAwaiter : public Awaiter {
     Transfer await_suspend(std::coroutine_handle<Promise> parent) noexcept {
         parent_ = parent;
         parent_promise_ = &parent.promise();
-        promise_->set_awaiter(this);
+        promise().set_awaiter(this);
         return transfer_to(child_);
     }
-    T await_resume() { return promise_->take(); }
+    T await_resume() { return promise().take(); }
     /// The result without a throw.
     std::exception_ptr take_into(Box<T>& box) {
-        if (promise_->exception()) return promise_->exception();
+        if (promise().exception()) return promise().exception();
         if constexpr (std::is_void_v<T>) {
             box.emplace();
         } else {
-            box.emplace(promise_->result().take());
+            box.emplace(promise().result().take());
         }
         return nullptr;
     }
 
   private:
-    CoroPromise<T>* promise_;
+    CoroPromise<T>& promise() const noexcept {
+        return std::coroutine_handle<CoroPromise<T>>::from_address(child_.address()).promise();
+    }
 };
 
 template <class A>

@@ -120,24 +120,24 @@ class EventLoop {
         requires detail::OnceCallable<F, Args...>
     Handle call_soon(F&& f, Args&&... args) {
         check_usable();
-        return queue(callback(false, std::forward<F>(f), std::forward<Args>(args)...));
+        return queue(callback(std::forward<F>(f), std::forward<Args>(args)...));
     }
     template <class F, class... Args>
         requires detail::OnceCallable<F, Args...>
     Handle call_soon(detail::InContext context, F&& f, Args&&... args) {
         check_usable();
-        return queue(given(context, callback(false, std::forward<F>(f), std::forward<Args>(args)...)));
+        return queue(given(context, callback(std::forward<F>(f), std::forward<Args>(args)...)));
     }
     /// The same, from any thread; wakes the loop. The handle may be used from any thread too.
     template <class F, class... Args>
         requires detail::OnceCallable<F, Args...>
     Handle call_soon_threadsafe(F&& f, Args&&... args) {
-        return post(callback(false, std::forward<F>(f), std::forward<Args>(args)...));
+        return post(callback(std::forward<F>(f), std::forward<Args>(args)...));
     }
     template <class F, class... Args>
         requires detail::OnceCallable<F, Args...>
     Handle call_soon_threadsafe(detail::InContext context, F&& f, Args&&... args) {
-        return post(given(context, callback(false, std::forward<F>(f), std::forward<Args>(args)...)));
+        return post(given(context, callback(std::forward<F>(f), std::forward<Args>(args)...)));
     }
     /// Calls `f(args…)` once `delay` has passed; zero or less: in the next turn, behind what is ready.
     template <class Rep, class Period, class F, class... Args>
@@ -156,13 +156,13 @@ class EventLoop {
         requires detail::OnceCallable<F, Args...>
     TimerHandle call_at(TimePoint when, F&& f, Args&&... args) {
         check_usable();
-        return schedule(when, callback(true, std::forward<F>(f), std::forward<Args>(args)...));
+        return schedule(when, callback(std::forward<F>(f), std::forward<Args>(args)...));
     }
     template <class F, class... Args>
         requires detail::OnceCallable<F, Args...>
     TimerHandle call_at(TimePoint when, detail::InContext context, F&& f, Args&&... args) {
         check_usable();
-        return schedule(when, given(context, callback(true, std::forward<F>(f), std::forward<Args>(args)...)));
+        return schedule(when, given(context, callback(std::forward<F>(f), std::forward<Args>(args)...)));
     }
     /// The loop's clock.
     TimePoint time() const;
@@ -234,15 +234,15 @@ class EventLoop {
     friend class detail::CallbackBase;
 
     template <class F, class... Args>
-    detail::Ref<detail::CallbackBase> callback(bool timer, F&& f, Args&&... args) {
+    detail::Ref<detail::CallbackBase> callback(F&& f, Args&&... args) {
         using Result = std::invoke_result_t<std::decay_t<F>, std::decay_t<Args>...>;
         static_assert(!detail::IS_CORO<std::decay_t<Result>>,
                       "a coroutine function is no callback: call it and give the Coro to create_task()");
-        return detail::make_callback(*this, timer, false, std::forward<F>(f), std::forward<Args>(args)...);
+        return detail::make_callback(*this, false, std::forward<F>(f), std::forward<Args>(args)...);
     }
     template <class F, class... Args>
     detail::Ref<detail::CallbackBase> repeating(F&& f, Args&&... args) {
-        return detail::make_callback(*this, false, true, std::forward<F>(f), std::forward<Args>(args)...);
+        return detail::make_callback(*this, true, std::forward<F>(f), std::forward<Args>(args)...);
     }
     static detail::Ref<detail::CallbackBase> given(detail::InContext& context,
                                                    detail::Ref<detail::CallbackBase> callback) {

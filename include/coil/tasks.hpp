@@ -202,11 +202,13 @@ std::vector<Task<>> all_tasks(EventLoop& loop);
 namespace detail {
 
 /// A wait for the clock.
-class SleepWaiter final : public LeafWaiter, private Runnable {
+class SleepWaiter final : public LeafWaiter, private Timer {
   public:
-    explicit SleepWaiter(Duration delay) noexcept : Runnable(&SleepWaiter::run), delay_(delay), timer_(*this) {}
+    explicit SleepWaiter(Duration delay) noexcept : Timer(&SleepWaiter::run), delay_(delay) {}
     SleepWaiter(SleepWaiter&& other) noexcept : SleepWaiter(other.delay_) {}
-    ~SleepWaiter();
+    ~SleepWaiter() {
+        if (scheduled()) called_off();
+    }
 
     bool await_ready() const noexcept { return false; }
     template <class Promise>
@@ -227,7 +229,6 @@ class SleepWaiter final : public LeafWaiter, private Runnable {
     void called_off() noexcept final;
 
     Duration delay_;
-    Timer timer_;
 };
 
 template <class T>

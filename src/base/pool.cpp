@@ -1,46 +1,94 @@
 #include "coil/detail/pool.hpp"
 
+#include <mutex>
+#include <utility>
+
 namespace coil::detail {
 
 constinit thread_local Pool pool{};
 
 namespace {
 
-/// Gives the thread's lists back when the thread ends. Frees after that go straight to operator delete.
+using Block = Pool::Block;
+
+/// A full magazine in the depot: its first block's memory, seen as a stack's node.
+struct Stored {
+    Block first;
+    Stored* next;
+};
+static_assert(sizeof(Stored) <= Pool::STEP);
+
+/// Full magazines that any thread may take. Lives as long as the process.
+class Depot {
+  public:
+    Block* take(std::size_t index) {
+        std::lock_guard lock(mutex_);
+        Stored* top = stacks_[index];
+        if (!top) return nullptr;
+        stacks_[index] = top->next;
+        --counts_[index];
+        return &top->first;
+    }
+    /// False if enough are there.
+    bool store(std::size_t index, Block* magazine) {
+        std::lock_guard lock(mutex_);
+        if (counts_[index] * Pool::MAGAZINE * Pool::rounded(index) > KEEP) return false;
+        auto* stored = reinterpret_cast<Stored*>(magazine);  // free memory of at least a step's size
+        stored->next = stacks_[index];
+        stacks_[index] = stored;
+        ++counts_[index];
+        return true;
+    }
+
+  private:
+    static constexpr std::size_t KEEP = std::size_t{32} << 20;  // bytes per size class
+    std::mutex mutex_;
+    Stored* stacks_[Pool::CLASSES] = {};
+    std::size_t counts_[Pool::CLASSES] = {};
+};
+
+Depot& depot() {
+    static Depot* const everlasting = new Depot;  // threads may end after static objects have
+    return *everlasting;
+}
+
+void free_list(Block* block) noexcept {
+    while (block) ::operator delete(std::exchange(block, block->next));
+}
+
+/// Gives the thread's lists back when the thread ends.
 struct Reaper {
-    bool alive = true;
     ~Reaper() {
-        alive = false;
-        for (std::size_t i = 0; i < Pool::CLASSES; ++i) {
-            pool.room[i] = 0;
-            while (Pool::Block* block = pool.free[i]) {
-                pool.free[i] = block->next;
-                ::operator delete(block);
-            }
+        for (Pool::Class& own : pool.classes) {
+            free_list(std::exchange(own.free, nullptr));
+            free_list(std::exchange(own.spare, nullptr));
         }
     }
 };
 
-thread_local bool initialised = false;
-
-void initialise() {
+void register_thread() {
     static thread_local Reaper reaper;
     (void)reaper;
-    initialised = true;
-    for (std::size_t i = 0; i < Pool::CLASSES; ++i) pool.room[i] = Pool::KEEP / static_cast<unsigned>(Pool::rounded(i));
 }
 
 }  // namespace
 
-void* pool_refill(std::size_t index) { return ::operator new(Pool::rounded(index)); }
-
-void pool_keep(void* block, std::size_t index) noexcept {
-    if (initialised) {  // the list is full, or the thread is ending
-        ::operator delete(block);
-        return;
+void* pool_refill(std::size_t index) {
+    Pool::Class& own = pool.classes[index];
+    Block* magazine = std::exchange(own.spare, nullptr);
+    if (!magazine) magazine = depot().take(index);
+    if (!magazine) {
+        register_thread();
+        return ::operator new(Pool::rounded(index));
     }
-    initialise();
-    pool_deallocate(block, Pool::rounded(index));
+    own.free = magazine->next;
+    return magazine;
+}
+
+void pool_store_magazine(std::size_t index) noexcept {
+    Pool::Class& own = pool.classes[index];
+    Block* full = std::exchange(own.spare, std::exchange(own.free, nullptr));
+    if (full && !depot().store(index, full)) free_list(full);
 }
 
 }  // namespace coil::detail

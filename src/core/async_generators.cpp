@@ -12,8 +12,6 @@ namespace detail {
 
 AsyncGeneratorBase::Resume::Resume(AsyncGeneratorBase& generator, const char* operation, std::exception_ptr thrown)
     : generator_(&generator), thrown_(std::move(thrown)) {
-    owns_child_ = false;
-    child_ = generator.frame_;
     if (generator.state_ == State::RUNNING)
         throw RuntimeError(std::string(operation) + ": asynchronous generator is already running");
     if (generator.state_ == State::CREATED) generator.track();
@@ -27,7 +25,7 @@ AsyncGeneratorBase::Resume::~Resume() {
         generator_->awaiter_ = nullptr;
         if (generator_->linked()) generator_->unlink();
     }
-    if (generator_->orphaned_) std::exchange(child_, nullptr).destroy();
+    if (generator_->orphaned_) generator_->frame_.destroy();
 }
 
 void AsyncGeneratorBase::Resume::begin() noexcept {

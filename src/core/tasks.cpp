@@ -213,9 +213,9 @@ void TaskBase::destroy_frames() noexcept {
 void destroy_chain(PromiseBase* innermost, std::coroutine_handle<> root) noexcept {
     while (innermost) {
         Awaiter* awaiter = innermost->awaiter();
-        if (!awaiter || !awaiter->parent_promise_) break;
+        if (!awaiter) break;
         innermost = awaiter->parent_promise_;
-        if (awaiter->owns_child_) std::exchange(awaiter->child_, nullptr).destroy();
+        if (awaiter->child_) std::exchange(awaiter->child_, nullptr).destroy();
     }
     root.destroy();
 }
@@ -242,17 +242,13 @@ Ref<FutureBase> create_task_by_factory(EventLoop& loop, AnyCoro coro, const Task
 
 // ---- sleep
 
-SleepWaiter::~SleepWaiter() {
-    if (timer_.scheduled()) called_off();
-}
-
 void SleepWaiter::begin() {
     EventLoop& loop = *thread_state.loop;
-    loop.core().timers.add(deadline_after(loop.time(), delay_), timer_);
+    loop.core().timers.add(deadline_after(loop.time(), delay_), *this);
 }
 
 void SleepWaiter::called_off() noexcept {
-    if (timer_.scheduled()) task().get_loop().core().timers.remove(timer_);
+    if (scheduled()) task().get_loop().core().timers.remove(*this);
 }
 
 void SleepWaiter::run(Runnable& self, How how) {

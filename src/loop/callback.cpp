@@ -14,8 +14,8 @@ namespace detail {
 void CallbackBase::cancel() noexcept {
     if (cancelled_.exchange(true, std::memory_order_relaxed)) return;
     if (shared_) return;  // perhaps in another thread: the callable goes with the last owner
-    if (Timer* own = timer(); own && own->scheduled()) {
-        loop_->core().timers.remove(*own);
+    if (scheduled()) {
+        loop_->core().timers.remove(*this);
         release();  // the heap's; the caller has one
     }
     if (live_) {
@@ -26,9 +26,9 @@ void CallbackBase::cancel() noexcept {
 }
 
 Context CallbackBase::get_context() const {
-    if (given_context_) return Context(given_context_);
+    if (context_given_) return Context(given_);
     Context context;
-    context.state()->slot.map = context_.map;
+    context.state()->slot.map = own_.map;
     return context;
 }
 
@@ -37,7 +37,7 @@ void CallbackBase::run(Runnable& self, How how) {
     auto owner = Ref<CallbackBase>::adopt(&callback);  // the queue's
     callback.queued_ = false;
     if (how == How::DISCARD || callback.cancelled() || !callback.live_) return;
-    ContextScope scope(callback.given_context_ ? callback.given_context_->slot : callback.context_);
+    ContextScope scope(callback.context());
     try {
         callback.call();
     } catch (const KeyboardInterrupt&) {

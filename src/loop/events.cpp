@@ -110,11 +110,11 @@ void EventLoop::run_turns() {
 
 // One turn, in the order that ARCHITECTURE.md describes under the same numbers.
 void EventLoop::run_once() {
-    poll();              // 1 and 2
-    queue_due_timers();  // 3
+    detail::ReadyQueue& ready = core_.ready;
+    if (ready.empty() || core_.poller->watching() || !core_.inbox->empty()) poll();  // 1 and 2
+    if (!core_.timers.empty()) queue_due_timers();                                    // 3
 
-    detail::ReadyQueue& ready = core_.ready;  // 4
-    detail::Runnable* last = ready.back();
+    detail::Runnable* last = ready.back();  // 4
     unsigned count = 0;
     while (last) {  // 5
         detail::Runnable& next = ready.pop();
@@ -153,9 +153,7 @@ void EventLoop::poll() {
 }
 
 void EventLoop::queue_due_timers() {
-    if (core_.timers.empty()) return;
-    TimePoint now = time();
-    while (detail::Timer* timer = core_.timers.pop_due(now)) core_.ready.push(*timer->target_);
+    core_.timers.pop_due(time(), core_.ready);
 }
 
 void EventLoop::stop() { core_.stopping = true; }
@@ -172,7 +170,7 @@ void EventLoop::drop_everything() {
     if (detail::loop_hooks.closing) detail::loop_hooks.closing(*this);
     // Dropping a callback may destroy what cancels timers or handles, so each is unlinked before it goes.
     while (detail::Timer* timer = core_.timers.pop_any()) {
-        timer->target_->function_(*timer->target_, detail::Runnable::How::DISCARD);
+        timer->function_(*timer, detail::Runnable::How::DISCARD);
     }
     while (!core_.ready.empty()) {
         detail::Runnable& node = core_.ready.pop();
@@ -210,7 +208,7 @@ Handle EventLoop::post(detail::Ref<detail::CallbackBase> callback) {
 }
 
 TimerHandle EventLoop::schedule(TimePoint when, detail::Ref<detail::CallbackBase> callback) {
-    core_.timers.add(when, *callback->timer());
+    core_.timers.add(when, *callback);
     callback->retain();  // the heap's, later the ready queue's
     return TimerHandle(std::move(callback), when);
 }

@@ -37,36 +37,105 @@ void TimerHeap::sift_down(std::size_t index, Entry entry) noexcept {
 
 void TimerHeap::add(TimePoint when, Timer& timer) {
     timer.order_ = created_++;
-    entries_.push_back({when, &timer});
-    sift_up(entries_.size() - 1, {when, &timer});
+    Entry entry(when, timer);
+    entries_.push_back(entry);
+    sift_up(entries_.size() - 1, entry);
 }
 
 void TimerHeap::remove(Timer& timer) noexcept {
     std::size_t index = timer.index_;
     timer.index_ = Timer::NOT_SCHEDULED;
-    Entry last = entries_.back();
-    entries_.pop_back();
-    if (index == entries_.size()) return;
-    if (index > 0 && before(last, entries_[(index - 1) / CHILDREN])) {
-        sift_up(index, last);
-    } else {
-        sift_down(index, last);
+    if (index + 1 == entries_.size()) {  // a time-out that was taken back soon
+        entries_.pop_back();
+        return;
+    }
+    entries_[index].bury();
+    ++buried_;
+    if (index == 0) {
+        drop_buried_top();
+    } else if (buried_ * 2 > entries_.size()) {
+        rebuild();
     }
 }
 
-Timer* TimerHeap::pop_due(TimePoint now) noexcept {
-    if (entries_.empty() || entries_.front().when > now) return nullptr;
-    return pop_any();
-}
-
-Timer* TimerHeap::pop_any() noexcept {
-    if (entries_.empty()) return nullptr;
-    Timer* timer = entries_.front().timer;
-    timer->index_ = Timer::NOT_SCHEDULED;
+void TimerHeap::drop_top() noexcept {
     Entry last = entries_.back();
     entries_.pop_back();
     if (!entries_.empty()) sift_down(0, last);
-    return timer;
+}
+
+void TimerHeap::drop_buried_top() noexcept {
+    while (!entries_.empty() && !entries_.front().timer()) {
+        drop_top();
+        --buried_;
+    }
+}
+
+/// Sweeps out the tombstones and makes a heap of what is left.
+void TimerHeap::rebuild() noexcept {
+    std::erase_if(entries_, [](const Entry& entry) { return !entry.timer(); });
+    buried_ = 0;
+    std::size_t size = entries_.size();
+    for (std::size_t i = size; i-- > 0;) {
+        if (i * CHILDREN + 1 < size) {
+            sift_down(i, entries_[i]);
+        } else {
+            place(i, entries_[i]);
+        }
+    }
+}
+
+void TimerHeap::pop_due(TimePoint now, ReadyQueue& queue) {
+    constexpr std::size_t FEW = 32;
+    std::size_t popped = 0;
+    while (!entries_.empty() && entries_.front().when <= now) {
+        if (++popped == FEW && count_due(now, entries_.size() / CHILDREN) >= entries_.size() / CHILDREN)
+            return pop_many_due(now, queue);
+        Timer* timer = entries_.front().timer();
+        timer->index_ = Timer::NOT_SCHEDULED;
+        queue.push(*timer);
+        drop_top();
+        drop_buried_top();
+    }
+}
+
+/// How many are due; stops counting at `enough`. Only what is due is looked at, and its children.
+std::size_t TimerHeap::count_due(TimePoint now, std::size_t enough) const {
+    std::vector<std::size_t> due{0};
+    for (std::size_t next = 0; next < due.size() && due.size() < enough; ++next) {
+        std::size_t first = due[next] * CHILDREN + 1;
+        for (std::size_t child = first; child < std::min(first + CHILDREN, entries_.size()); ++child) {
+            if (entries_[child].when <= now) due.push_back(child);
+        }
+    }
+    return due.size();
+}
+
+/// A good part of the heap is due: sorting that and rebuilding the rest beats taking the first one out again and again.
+void TimerHeap::pop_many_due(TimePoint now, ReadyQueue& queue) {
+    auto due = std::partition(entries_.begin(), entries_.end(), [now](const Entry& entry) { return entry.when > now; });
+    std::sort(due, entries_.end(), before);
+    for (auto entry = due; entry != entries_.end(); ++entry) {
+        if (Timer* timer = entry->timer()) {
+            timer->index_ = Timer::NOT_SCHEDULED;
+            queue.push(*timer);
+        }
+    }
+    entries_.erase(due, entries_.end());
+    rebuild();
+}
+
+Timer* TimerHeap::pop_any() noexcept {
+    while (!entries_.empty()) {
+        Timer* timer = entries_.back().timer();
+        entries_.pop_back();
+        if (timer) {
+            timer->index_ = Timer::NOT_SCHEDULED;
+            return timer;
+        }
+    }
+    buried_ = 0;
+    return nullptr;
 }
 
 }  // namespace coil::detail

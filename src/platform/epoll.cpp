@@ -56,7 +56,6 @@ class EpollPoller final : public Poller {
     }
 
     void look(bool long_batch) override {
-        if (watches_ == 0) return;
         // A look is a system call. add_reader() promises one a turn; sockets can wait until it is worth it.
         constexpr unsigned TURNS = 50;
         constexpr std::uint64_t TICKS = 25'000;  // about 10 µs
@@ -107,7 +106,6 @@ class EpollPoller final : public Poller {
     }
 
     int epoll_;
-    std::size_t watches_ = 0;
     std::size_t levels_ = 0;
     unsigned turns_ = 0;
     std::uint64_t last_look_ = 0;

@@ -58,6 +58,8 @@ class Poller {
     /// Lists what is ready, without waiting. May do nothing where a look costs more than it is worth: after a short batch
     /// of callbacks, soon after the last look.
     virtual void look(bool long_batch) = 0;
+    /// Whether a look can find anything.
+    bool watching() const noexcept { return watches_ > 0; }
     /// Hands changes over now that may otherwise wait for the next turn.
     virtual void flush() {}
     /// The descriptor that other threads write to. Once, before the first wait.
@@ -84,6 +86,8 @@ class Poller {
     }
     /// What a poll mask means for this watch.
     static std::uint8_t events_of(const Watch& watch, unsigned mask) noexcept;
+
+    std::size_t watches_ = 0;
 
   private:
     Watch* first_ready_ = nullptr;

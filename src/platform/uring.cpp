@@ -56,6 +56,7 @@ class UringPoller final : public Poller {
         watch.slot = free_.back();
         free_.pop_back();
         slots_[watch.slot].watch = &watch;
+        ++watches_;
         queue_arming(watch.slot);
     }
     void set_interest(Watch& watch, std::uint8_t interest) override {
@@ -66,6 +67,7 @@ class UringPoller final : public Poller {
     void remove(Watch& watch) noexcept override {
         disarm(watch.slot);
         slots_[watch.slot].watch = nullptr;
+        --watches_;
         free_.push_back(watch.slot);  // add() has reserved room for every slot
     }
     void attach_wakeup(int fd) override {

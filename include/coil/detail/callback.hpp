@@ -19,7 +19,7 @@
 
 namespace coil::detail {
 
-class CallbackBase : public Runnable, public Pooled {
+class CallbackBase : public Timer, public Pooled {
   public:
     CallbackBase(const CallbackBase&) = delete;
     CallbackBase& operator=(const CallbackBase&) = delete;
@@ -47,58 +47,59 @@ class CallbackBase : public Runnable, public Pooled {
     bool cancelled() const noexcept { return cancelled_.load(std::memory_order_relaxed); }
 
     EventLoop& loop() const noexcept { return *loop_; }
-    ContextSlot& context() noexcept { return context_; }
-    void share_context(Ref<ContextState> state) noexcept { given_context_ = std::move(state); }
+    ContextSlot& context() noexcept { return context_given_ ? given_->slot : own_; }
+    /// Before it is queued: run in this context instead of a copy of the current one.
+    void share_context(Ref<ContextState> state) noexcept {
+        own_.~ContextSlot();
+        new (&given_) Ref<ContextState>(std::move(state));
+        context_given_ = true;
+    }
     Context get_context() const;
     void mark_shared() noexcept { shared_ = true; }
-    Timer* timer() noexcept { return has_timer_ ? &timer_.value : nullptr; }
     virtual const std::type_info& callable_type() const noexcept = 0;
 
     /// Queue function: runs the callable unless cancelled; what it throws goes to the exception handler.
     static void run(Runnable& self, How how);
 
   protected:
-    CallbackBase(EventLoop& loop, bool with_timer) noexcept
-        : Runnable(&CallbackBase::run), loop_(&loop), has_timer_(with_timer) {
-        context_.map = current_context().map;
-        if (with_timer) new (&timer_.value) Timer(*this);
+    CallbackBase(EventLoop& loop, bool repeats) noexcept
+        : Timer(&CallbackBase::run), repeats_(repeats), loop_(&loop), own_(current_context()) {}
+    virtual ~CallbackBase() {
+        if (context_given_) {
+            given_.~Ref();
+        } else {
+            own_.~ContextSlot();
+        }
     }
-    virtual ~CallbackBase() = default;
 
     virtual void call() = 0;
     virtual void drop() noexcept = 0;  // destroys the callable and its arguments; called at most once
 
-    bool live_ = true;     // the callable exists
-    bool repeats_ = false;  // a reader's or a signal's callback: not dropped after a run
+    // Touched by the loop's thread only.
+    bool live_ : 1 = true;      // the callable exists
+    bool repeats_ : 1;          // a reader's or a signal's callback: not dropped after a run
+    bool context_given_ : 1 = false;
 
   public:
-    bool queued_ = false;  // of repeating ones: in the ready queue now
+    bool queued_ : 1 = false;  // of repeating ones: in the ready queue now
 
   private:
-    union MaybeTimer {
-        MaybeTimer() noexcept {}
-        char none;
-        Timer value;  // trivially destructible
-    };
-
-    EventLoop* loop_;
-    std::atomic<unsigned> owners_{0};
     std::atomic<bool> cancelled_{false};
     bool shared_ = false;
-    bool has_timer_;
-    ContextSlot context_;
-    Ref<ContextState> given_context_;  // instead of context_, where the caller named one
-    MaybeTimer timer_;
+    std::atomic<unsigned> owners_{0};
+    EventLoop* loop_;
+    union {
+        ContextSlot own_;
+        Ref<ContextState> given_;
+    };
 };
 
 template <class F, class... Args>
 class Callback final : public CallbackBase {
   public:
     template <class G, class... As>
-    Callback(EventLoop& loop, bool with_timer, bool repeats, G&& f, As&&... args)
-        : CallbackBase(loop, with_timer), target_{{std::forward<G>(f), std::forward<As>(args)...}} {
-        repeats_ = repeats;
-    }
+    Callback(EventLoop& loop, bool repeats, G&& f, As&&... args)
+        : CallbackBase(loop, repeats), target_{{std::forward<G>(f), std::forward<As>(args)...}} {}
     ~Callback() override {
         if (live_) target_.value.~tuple();
     }
@@ -132,9 +133,9 @@ template <class F, class... Args>
 concept RepeatCallable = std::invocable<std::decay_t<F>&, std::decay_t<Args>&...>;
 
 template <class F, class... Args>
-Ref<CallbackBase> make_callback(EventLoop& loop, bool with_timer, bool repeats, F&& f, Args&&... args) {
+Ref<CallbackBase> make_callback(EventLoop& loop, bool repeats, F&& f, Args&&... args) {
     return Ref<CallbackBase>(new Callback<std::decay_t<F>, std::decay_t<Args>...>(
-        loop, with_timer, repeats, std::forward<F>(f), std::forward<Args>(args)...));
+        loop, repeats, std::forward<F>(f), std::forward<Args>(args)...));
 }
 
 }  // namespace coil::detail

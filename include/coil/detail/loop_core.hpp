@@ -68,7 +68,6 @@ struct LoopCore {
     std::atomic<bool> closed{false};
     bool stopping = false;
     bool debug = false;
-    unsigned turns_since_poll = 0;
     bool busy_turn = false;     // the last batch was long: a poll costs little beside it
     bool has_descriptors = false;
 };

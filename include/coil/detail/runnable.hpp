@@ -46,7 +46,11 @@ class ReadyQueue {
     Runnable& pop() noexcept {
         Runnable& node = *head_;
         head_ = node.next_;
-        if (!head_) tail_ = nullptr;
+        if (head_) {
+            __builtin_prefetch(head_);  // a long queue is spread over memory
+        } else {
+            tail_ = nullptr;
+        }
         return node;
     }
 

@@ -40,10 +40,9 @@ class Waiter {
 
 /// One `co_await` of a coroutine: links the frames, so that a chain can be walked, resumed and destroyed from its end.
 struct Awaiter {
-    std::coroutine_handle<> child_;
-    std::coroutine_handle<> parent_;
-    PromiseBase* parent_promise_ = nullptr;
-    bool owns_child_ = true;
+    std::coroutine_handle<> child_;   // null where the child is somebody else's: a generator's frame
+    std::coroutine_handle<> parent_;  // set, with its promise, when the await begins
+    PromiseBase* parent_promise_;
 };
 
 class TaskBase : public FutureBase, public Runnable, public ListNode {

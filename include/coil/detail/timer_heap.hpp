@@ -1,7 +1,10 @@
 #pragma once
 
-// A 4-ary heap of deadlines with the index kept in the node, so cancelling is O(log n) and leaves nothing behind.
-// The deadline lives in the array: finding the smallest of four children touches one cache line.
+// Deadlines: a 4-ary heap of {deadline, timer} with the index kept in the timer. The deadline lives in the array, so finding the
+// smallest of four children touches one cache line.
+//
+// A cancelled timer leaves a tombstone: its entry keeps deadline and order, and the order of the heap with it, but refers to
+// nothing. So cancelling touches one entry; tombstones go when they reach the top, or all at once when they are the majority.
 
 #include <cstddef>
 #include <cstdint>
@@ -12,51 +15,71 @@
 
 namespace coil::detail {
 
-/// Where a deadline's owner sits in the heap. Unlinked by its owner before it dies.
-struct Timer {
+/// A runnable that a deadline puts into the ready queue. Removed by its owner before it dies.
+struct Timer : Runnable {
     static constexpr std::uint32_t NOT_SCHEDULED = ~std::uint32_t{0};
 
-    explicit Timer(Runnable& target) noexcept : target_(&target) {}
-    Timer(const Timer&) = delete;
-    Timer& operator=(const Timer&) = delete;
+    explicit Timer(Function function) noexcept : Runnable(function) {}
 
     bool scheduled() const noexcept { return index_ != NOT_SCHEDULED; }
 
-    Runnable* target_;  // goes to the ready queue when the deadline has come
-    std::uint64_t order_ = 0;  // equal deadlines fire in the order of creation
-    std::uint32_t index_ = NOT_SCHEDULED;
+    std::uint32_t index_ = NOT_SCHEDULED;  // its place in the heap
+    std::uint32_t order_;                  // equal deadlines fire in the order of creation; set when scheduled
 };
 
 class TimerHeap {
   public:
     bool empty() const noexcept { return entries_.empty(); }
-    std::size_t size() const noexcept { return entries_.size(); }
+    /// The first deadline.
     TimePoint next() const noexcept { return entries_.front().when; }
 
     void add(TimePoint when, Timer& timer);
     void remove(Timer& timer) noexcept;
-    /// Takes out the first one if it is due at `now`; null otherwise.
-    Timer* pop_due(TimePoint now) noexcept;
-    /// Takes out any one: for a loop that closes.
+    /// Moves all that are due at `now` to the queue, by deadline, then by order of creation.
+    void pop_due(TimePoint now, ReadyQueue& queue);
+    /// Takes out any one, null if there is none: for a loop that closes.
     Timer* pop_any() noexcept;
 
   private:
-    struct Entry {
+    // The top is never a tombstone, and fewer than half of the entries are.
+    class Entry {
+      public:
+        Entry(TimePoint deadline, Timer& timer) noexcept
+            : when(deadline), link_(reinterpret_cast<std::uintptr_t>(&timer)) {}
         TimePoint when;
-        Timer* timer;
+
+        Timer* timer() const noexcept {  // null: a tombstone
+            return link_ & 1 ? nullptr : reinterpret_cast<Timer*>(link_);
+        }
+        std::uint32_t order() const noexcept {
+            Timer* own = timer();
+            return own ? own->order_ : static_cast<std::uint32_t>(link_ >> 1);
+        }
+        void bury() noexcept { link_ = (std::uintptr_t{order()} << 1) | 1; }
+
+      private:
+        std::uintptr_t link_;  // the timer's address, or an odd number: its order
     };
     static bool before(const Entry& a, const Entry& b) noexcept {
-        return a.when != b.when ? a.when < b.when : a.timer->order_ < b.timer->order_;
+        if (a.when != b.when) return a.when < b.when;
+        // The counter may wrap: two timers with one deadline were made less than 2^31 timers apart.
+        return static_cast<std::int32_t>(a.order() - b.order()) < 0;
     }
     void place(std::size_t index, Entry entry) noexcept {
         entries_[index] = entry;
-        entry.timer->index_ = static_cast<std::uint32_t>(index);
+        if (Timer* timer = entry.timer()) timer->index_ = static_cast<std::uint32_t>(index);
     }
     void sift_up(std::size_t index, Entry entry) noexcept;
     void sift_down(std::size_t index, Entry entry) noexcept;
+    void drop_top() noexcept;
+    void drop_buried_top() noexcept;
+    void rebuild() noexcept;
+    std::size_t count_due(TimePoint now, std::size_t enough) const;
+    void pop_many_due(TimePoint now, ReadyQueue& queue);
 
     std::vector<Entry> entries_;
-    std::uint64_t created_ = 0;
+    std::size_t buried_ = 0;
+    std::uint32_t created_ = 0;
 };
 
 }  // namespace coil::detail
