@@ -45,10 +45,13 @@ struct CallbackNode final : DoneNode, Pooled {
 
 FutureBase::FutureBase(EventLoop& loop) noexcept : anchor_(loop.core().anchor) {}
 
-FutureBase::~FutureBase() {
+FutureBase::~FutureBase() { forget_waiters(); }
+
+void FutureBase::forget_waiters() noexcept {
+    last_ = nullptr;
     while (DoneNode* node = first_) {
         first_ = node->next();
-        delete static_cast<CallbackNode*>(node);  // a waiter's node keeps the future alive, so these are callbacks
+        if (node->keeps_) delete static_cast<CallbackNode*>(node);  // the others live in their waiters
     }
 }
 
@@ -112,7 +115,8 @@ void FutureBase::settle(State state) {
     state_ = state;
     if (!first_) return;
     EventLoop* loop = anchor_->loop;
-    if (!loop || loop->is_closed()) throw RuntimeError("Event loop is closed");
+    if (!loop || loop->core().destroying) return forget_waiters();  // perhaps in a destructor: no place to throw
+    if (loop->is_closed()) throw RuntimeError("Event loop is closed");
     for (DoneNode* node = first_; node; node = node->next()) {
         if (node->keeps_) retain();
     }

@@ -33,7 +33,10 @@ class StepScope {
 
 void destroy_tasks(EventLoop& loop) {
     List<TaskBase>& tasks = loop.core().tasks;
-    while (TaskBase* task = tasks.front()) task->abandon();
+    while (TaskBase* task = tasks.front()) {
+        loop.core().ready.discard();  // the task may have been woken by what another one released as it went
+        task->abandon();
+    }
     while (AsyncGeneratorBase* generator = loop.core().asyncgens.front()) generator->unlink();
 }
 

@@ -26,6 +26,7 @@ ServerState::~ServerState() {
 }
 
 void ServerState::loop_closed() noexcept {
+    auto keep = std::move(keeps_itself_);
     listeners_.clear();
     closed_ = true;
     serving_ = false;
@@ -99,11 +100,14 @@ void ServerState::start_serving() {
     }
     for (auto& listener : listeners_) listener->start();
     serving_ = true;
+    keeps_itself_ = shared_from_this();
 }
 
 void ServerState::close() {
     if (std::exchange(closed_, true)) return;
     serving_ = false;
+    // To the next turn: a listener may be in the ready queue.
+    if (keeps_itself_) loop_.call_soon([keep = std::move(keeps_itself_)] {});
     for (auto& listener : listeners_) {
         listener->retry.cancel();
         listener->stop();

@@ -333,6 +333,7 @@ void SocketTransport::queue_connection_lost(std::exception_ptr error) {
 
 void SocketTransport::connection_lost(const std::exception_ptr& error) {
     watch_.stop();
+    if (watch_.queued()) loop_.call_soon([keep = self()] {});  // runs behind the watch, which must not go before
     auto protocol = std::move(protocol_);
     auto server = std::move(server_);
     struct AtTheEnd {

@@ -56,6 +56,7 @@ EventLoop::~EventLoop() {
         core_.running = false;
         close();
     }
+    core_.destroying = true;
     if (detail::loop_hooks.destroy_tasks) detail::loop_hooks.destroy_tasks(*this);
     core_.anchor->loop = nullptr;
 }
@@ -172,15 +173,13 @@ void EventLoop::drop_everything() {
     while (detail::Timer* timer = core_.timers.pop_any()) {
         timer->function_(*timer, detail::Runnable::How::DISCARD);
     }
-    while (!core_.ready.empty()) {
-        detail::Runnable& node = core_.ready.pop();
-        node.function_(node, detail::Runnable::How::DISCARD);
-    }
+    core_.ready.discard();
     while (detail::LoopResource* resource = core_.resources.front()) {
         resource->unlink();
         resource->loop_closed();
     }
     core_.descriptors.reset();
+    core_.poller->flush();  // what was closed is to be closed for its peers, too
     core_.task_factory = nullptr;
 }
 

@@ -23,11 +23,12 @@ static Coro<> main() {
     int pair[2];
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) != 0)
         coil::throw_os_error(errno, "socketpair");
-    auto [a, b] = pair;
+    int a = pair[0];
+    int b = pair[1];
     auto done = loop.create_future();
 
     auto old_reader = [] { print("old reader must not run"); };
-    auto reader = [a = a, done]() mutable {
+    auto reader = [a, done]() mutable {
         std::string data = receive(a);
         print("reader got", data);
         if (data == "two") done.set_result();
@@ -48,7 +49,7 @@ static Coro<> main() {
 
     int writes = 0;
     auto written = loop.create_future();
-    auto writer = [&loop, &writes, b = b, written]() mutable {
+    auto writer = [&loop, &writes, b, written]() mutable {
         if (++writes == 3) {
             print("writable 3 times, removing", yn(loop.remove_writer(b)));
             written.set_result();

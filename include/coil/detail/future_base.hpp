@@ -121,6 +121,7 @@ class FutureBase : public Pooled {
 
   private:
     [[noreturn]] void throw_no_result();
+    void forget_waiters() noexcept;
     void destroy() noexcept;
     void report_unseen_error() noexcept;
 

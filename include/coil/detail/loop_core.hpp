@@ -67,9 +67,9 @@ struct LoopCore {
     std::atomic<bool> running{false};
     std::atomic<bool> closed{false};
     bool stopping = false;
+    bool destroying = false;  // tasks are being taken down: nobody can be woken any more
     bool debug = false;
     bool busy_turn = false;     // the last batch was long: a poll costs little beside it
-    bool has_descriptors = false;
 };
 
 /// Any duration as a Duration: saturates instead of overflowing; ValueError for not-a-number.

@@ -54,6 +54,14 @@ class ReadyQueue {
         return node;
     }
 
+    /// Empties the queue; nobody is called.
+    void discard() {
+        while (!empty()) {
+            Runnable& node = pop();
+            node.function_(node, Runnable::How::DISCARD);
+        }
+    }
+
   private:
     Runnable* head_ = nullptr;
     Runnable* tail_ = nullptr;

@@ -1,0 +1,19 @@
+// A coroutine, and the value that it returns.
+
+#include <coil/coil.hpp>
+#include <fmt/core.h>
+
+using namespace std::chrono_literals;
+
+coil::Coro<int> hello() {
+    fmt::print("hello\n");
+    co_await coil::sleep(10ms);
+    fmt::print("world\n");
+    co_return 42;
+}
+
+int main() {
+    // run() makes an event loop, runs the coroutine to its end on it, and closes it.
+    int answer = coil::run(hello());
+    fmt::print("the answer is {}\n", answer);
+}
