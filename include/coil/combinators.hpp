@@ -51,7 +51,7 @@ class Gathering {
 
   protected:
     explicit Gathering(bool return_errors) noexcept : return_errors_(return_errors) {}
-    ~Gathering();
+    virtual ~Gathering();
 
     void begin(FutureBase& outer, GatherChild* children, std::size_t count);
     bool cancel_children(std::string_view message);

@@ -233,14 +233,14 @@ class CoroAwaiter : public Awaiter {
     }
     T await_resume() { return promise().take(); }
     /// The result without a throw.
-    std::exception_ptr take_into(Box<T>& box) {
-        if (promise().exception()) return promise().exception();
+    Outcome<std::remove_cvref_t<T>> take_outcome() {
+        using Result = Outcome<std::remove_cvref_t<T>>;
+        if (promise().exception()) return Result(promise().exception());
         if constexpr (std::is_void_v<T>) {
-            box.emplace();
+            return Result(std::in_place);
         } else {
-            box.emplace(promise().result().take());
+            return Result(std::in_place, promise().result().take());
         }
-        return nullptr;
     }
 
   private:
@@ -355,14 +355,8 @@ class TryAwaiter : public OperationTag {
         return inner_.await_suspend(parent);
     }
     Outcome<T> await_resume() {
-        if constexpr (requires(Box<T>& box) { inner_.take_into(box); }) {
-            Box<T> box;
-            if (std::exception_ptr error = inner_.take_into(box)) return Outcome<T>(std::move(error));
-            if constexpr (std::is_void_v<T>) {
-                return Outcome<T>(std::in_place);
-            } else {
-                return Outcome<T>(std::in_place, box.take());
-            }
+        if constexpr (requires { inner_.take_outcome(); }) {
+            return inner_.take_outcome();
         } else {
             try {
                 if constexpr (std::is_void_v<T>) {

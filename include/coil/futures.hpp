@@ -260,14 +260,14 @@ class FutureAwaiter final : public FutureWaiter {
         check();
         return take();
     }
-    std::exception_ptr take_into(Box<T>& box) {
-        if (std::exception_ptr error = check_quietly()) return error;
+    Outcome<std::remove_cvref_t<T>> take_outcome() {
+        using Result = Outcome<std::remove_cvref_t<T>>;
+        if (std::exception_ptr error = check_quietly()) return Result(std::move(error));
         if constexpr (std::is_void_v<T>) {
-            box.emplace();
+            return Result(std::in_place);
         } else {
-            box.emplace(take());
+            return Result(std::in_place, take());
         }
-        return nullptr;
     }
 
   private:

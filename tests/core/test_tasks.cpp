@@ -688,6 +688,7 @@ TEST(Task, every_creation_goes_through_the_factory) {
 }
 
 TEST(Task, the_eager_factory_begins_all_tasks_at_once_unless_told_otherwise) {
+    int constructed = 0;  // run() makes tasks through the factory after main
     auto main = [&]() -> Coro<> {
         EventLoop& loop = get_running_loop();
         loop.set_task_factory(eager_task_factory);
@@ -697,7 +698,6 @@ TEST(Task, the_eager_factory_begins_all_tasks_at_once_unless_told_otherwise) {
         EXPECT_FALSE(lazy.done());
         int value = co_await lazy;
         EXPECT_EQ(value, 4);
-        int constructed = 0;
         loop.set_task_factory(
             create_eager_task_factory([&](EventLoop& on, AnyCoro coro, const TaskOptions& options) {
                 ++constructed;
@@ -906,8 +906,8 @@ TEST(Task, locals_that_release_things_may_be_destroyed_with_the_loop) {
         };
         auto loop = coil::testing::virtual_loop();
         reports.record(*loop);
-        for (int round = 0; round < 3; ++round) {
-            for (auto& lock : locks) loop->create_task(holder(*lock)).set_name("holder");
+        for (auto& lock : locks) {
+            for (int i = 0; i < 3; ++i) loop->create_task(holder(*lock)).set_name("holder");
         }
         run_one_turn(*loop);
         run_one_turn(*loop);
