@@ -35,7 +35,7 @@ BACKEND_HEADER = re.compile(r"platform/(uring|epoll)")
 CHAPTERS = {
     "base": "exceptions fwd log contextvars",  # a callback of the loop carries its context
     "loop": "events",
-    "core": "coroutines contextlib async_generators futures tasks runners",
+    "core": "coroutines contextlib async_generators futures tasks runners stacks",
     "sync": "combinators taskgroups timeouts locks queues threads executors",
     "io": "streams transports protocols sockets dns ssl subprocess signals files server",
     "debug": "debug",
@@ -45,6 +45,8 @@ LAYER_OF_CHAPTER = {chapter: layer for layer, chapters in CHAPTERS.items() for c
 DETAILS = {
     "base": "list pool ref runnable thread_state timer_heap",
     "loop": "callback loop_core",
+    "core": "box future_base task_base operation",
+    "sync": "wait_queue",
 }
 LAYER_OF_DETAIL = {detail: layer for layer, details in DETAILS.items() for detail in details.split()}
 UMBRELLA = "coil/coil.hpp"

@@ -152,17 +152,19 @@ class EventLoop {
         return call_at(detail::deadline_after(time(), delay), context, std::forward<F>(f),
                        std::forward<Args>(args)...);
     }
-    template <class F, class... Args>
+    /// The same at a point on the loop's clock.
+    template <class D, class F, class... Args>
         requires detail::OnceCallable<F, Args...>
-    TimerHandle call_at(TimePoint when, F&& f, Args&&... args) {
+    TimerHandle call_at(std::chrono::time_point<std::chrono::steady_clock, D> when, F&& f, Args&&... args) {
         check_usable();
-        return schedule(when, callback(std::forward<F>(f), std::forward<Args>(args)...));
+        return schedule(detail::to_time_point(when), callback(std::forward<F>(f), std::forward<Args>(args)...));
     }
-    template <class F, class... Args>
+    template <class D, class F, class... Args>
         requires detail::OnceCallable<F, Args...>
-    TimerHandle call_at(TimePoint when, detail::InContext context, F&& f, Args&&... args) {
+    TimerHandle call_at(std::chrono::time_point<std::chrono::steady_clock, D> when, detail::InContext context, F&& f,
+                        Args&&... args) {
         check_usable();
-        return schedule(when, given(context, callback(std::forward<F>(f), std::forward<Args>(args)...)));
+        return schedule(detail::to_time_point(when), given(context, callback(std::forward<F>(f), std::forward<Args>(args)...)));
     }
     /// The loop's clock.
     TimePoint time() const;

@@ -51,5 +51,9 @@ Timeout timeout(std::chrono::duration<Rep, Period> delay) {
 }
 /// A limit at a point on the loop's clock.
 Timeout timeout_at(std::optional<TimePoint> when);
+template <class D>
+Timeout timeout_at(std::chrono::time_point<std::chrono::steady_clock, D> when) {
+    return timeout_at(std::optional<TimePoint>(detail::to_time_point(when)));
+}
 
 }  // namespace coil

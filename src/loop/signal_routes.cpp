@@ -1,7 +1,6 @@
 #include "loop/signal_routes.hpp"
 
 #include <signal.h>
-#include <unistd.h>
 
 #include <array>
 #include <atomic>
@@ -68,7 +67,5 @@ bool has_default_action(int signal_number) noexcept {
     return ::sigaction(signal_number, nullptr, &action) == 0 && !(action.sa_flags & SA_SIGINFO) &&
            action.sa_handler == SIG_DFL;
 }
-
-bool in_main_thread() noexcept { return ::getpid() == ::gettid(); }
 
 }  // namespace coil::detail

@@ -14,6 +14,5 @@ void route_signal(int signal_number, std::shared_ptr<Inbox> inbox);
 void unroute_signal(int signal_number) noexcept;
 /// The action of a process that never touched the signal: SIG_DFL.
 bool has_default_action(int signal_number) noexcept;
-bool in_main_thread() noexcept;
 
 }  // namespace coil::detail

@@ -114,4 +114,7 @@ class Wakeup {
     int fd_;
 };
 
+/// The thread that the kernel gives the process's signals to first.
+bool in_main_thread() noexcept;
+
 }  // namespace coil::detail

@@ -22,4 +22,6 @@ void Wakeup::wake() noexcept {
     errno = before;
 }
 
+bool in_main_thread() noexcept { return ::getpid() == ::gettid(); }
+
 }  // namespace coil::detail

@@ -342,6 +342,22 @@ TEST_F(FutureTest, cancelling_one_awaiter_cancels_the_future_and_the_others) {
     EXPECT_EQ(log, (Log{"a cancelled", "b cancelled"}));
 }
 
+TEST_F(FutureTest, an_awaiter_that_is_cancelled_in_the_turn_of_the_failure_has_seen_the_exception) {
+    Reports reports(*loop);
+    auto waiter = [](Future<> f) -> Coro<> { co_await f; };
+    auto main = [&]() -> Coro<> {
+        Future<> future = get_running_loop().create_future();
+        Task<> task = create_task(waiter(future));
+        co_await sleep(0s);
+        future.set_exception(ValueError("dropped"));
+        task.cancel();
+        std::string error = co_await thrown_by_await(task);
+        EXPECT_EQ(error, "CancelledError");
+    };
+    loop->run_until_complete(main());
+    EXPECT_EQ(reports.texts(), Log());
+}
+
 TEST_F(FutureTest, the_view_without_a_type_is_the_same_future) {
     Future<int> future = loop->create_future<int>();
     Future<> view = future;

@@ -90,6 +90,11 @@ Duration to_duration(std::chrono::duration<Rep, Period> d) {
     }
 }
 
+template <class D>
+TimePoint to_time_point(std::chrono::time_point<std::chrono::steady_clock, D> when) {
+    return TimePoint(to_duration(when.time_since_epoch()));
+}
+
 template <class Rep, class Period>
 TimePoint deadline_after(TimePoint now, std::chrono::duration<Rep, Period> delay) {
     Duration d = to_duration(delay);
