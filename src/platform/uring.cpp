@@ -119,11 +119,24 @@ class UringPoller final : public Poller {
         params.cq_entries = COMPLETIONS;
         int result = io_uring_queue_init_params(ENTRIES, &ring_, &params);
         if (result < 0) throw_os_error(-result, "io_uring cannot be set up");
-        if (!(params.features & IORING_FEAT_EXT_ARG) || !(params.features & IORING_FEAT_NODROP)) {
+        if (int error = find_fault(params); error != 0) {
             io_uring_queue_exit(&ring_);
-            throw_os_error(ENOSYS, "io_uring is too old on this kernel");
+            throw_os_error(error, "io_uring cannot be used");
         }
         enabled_ = false;
+    }
+
+    /// A filter may let a ring be set up and forbid its use, so the other two system calls are tried now, while there is still
+    /// a choice. Gives an errno, or 0.
+    int find_fault(const io_uring_params& params) {
+        if (!(params.features & IORING_FEAT_EXT_ARG) || !(params.features & IORING_FEAT_NODROP)) return ENOSYS;
+        // Entering a ring that is not enabled fails in one way only.
+        if (::syscall(SYS_io_uring_enter, ring_.ring_fd, 0, 0, 0, nullptr, 0) < 0 && errno != EBADFD) return errno;
+        io_uring_probe* probe = io_uring_get_probe_ring(&ring_);
+        if (!probe) return EPERM;
+        bool can_poll = io_uring_opcode_supported(probe, IORING_OP_POLL_ADD);
+        io_uring_free_probe(probe);
+        return can_poll ? 0 : ENOSYS;
     }
 
     /// The ring belongs to the thread that polls. In a new thread, and in a forked child, there is a new one.

@@ -62,6 +62,6 @@ static Coro<> main() {
     ::close(b);
 }
 
-SCENARIO("011_add_reader_writer", "watches descriptors") { coil::run(main(), {.loop_factory = new_loop}); }
+SCENARIO("011_add_reader_writer", "needs sockets") { coil::run(main(), {.loop_factory = new_loop}); }
 
 }  // namespace conformance

@@ -28,9 +28,8 @@ static Coro<> open_gates(std::vector<coil::Future<>> gates) {
 
 static Coro<> main() {
     coil::EventLoop& loop = coil::get_running_loop();
-    loop.set_exception_handler([](coil::EventLoop&, const coil::ExceptionContext& context) {
-        print("REPORT", context.message);
-    });
+    loop.set_exception_handler(
+        [](coil::EventLoop&, const coil::ExceptionContext& context) { print("REPORT", context.message); });
     auto a = loop.create_future();
     auto b = loop.create_future();
     auto c = loop.create_future();

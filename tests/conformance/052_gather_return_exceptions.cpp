@@ -43,8 +43,8 @@ static Coro<> main() {
     auto o = loop.create_future();
     auto victim = coil::create_task(job("victim", never));
     auto d = coil::create_task(driver({open(b), cancel(victim), open(a), open(c)}));
-    auto [r1, r2, r3, r4] = co_await coil::gather(coil::return_exceptions, job("a", a), job("b", b, true), victim,
-                                                  job("c", c, true));
+    auto [r1, r2, r3, r4] = co_await coil::gather(coil::return_exceptions, job("a", a), job("b", b, true),
+                                                  victim, job("c", c, true));
     print(show(r1), show(r2), show(r3), show(r4));
     co_await d;
 

@@ -41,7 +41,8 @@ static Coro<> main() {
     co_await attempt("fails", job("c", 30ms, true), 1s);
     co_await attempt("too slow", job("d", 10s), 90ms);
     co_await attempt("zero timeout never starts it", job("e", 0s), 0s);
-    for (auto [label, limit] : {std::pair("", 1s), std::pair(" zero timeout", 0s), std::pair(" negative", -1s)}) {
+    for (auto [label, limit] :
+         {std::pair("", 1s), std::pair(" zero timeout", 0s), std::pair(" negative", -1s)}) {
         auto f = loop.create_future<std::string>();
         f.set_result("ready");
         co_await attempt(std::string("done future") + label, f, limit);

@@ -6,10 +6,11 @@ namespace conformance {
 
 static Coro<> nothing() { co_return; }
 
-/// The message behind the group's description: "TaskGroup … is finished" gives "is finished".
+/// The message without the group's description in front.
 static std::string_view reason(const coil::RuntimeError& e) {
     std::string_view text = e.what();
-    if (auto end = text.find("> "); end != text.npos) text.remove_prefix(end + 2);
+    constexpr std::string_view GROUP = "TaskGroup ";
+    if (text.starts_with(GROUP)) text.remove_prefix(GROUP.size());
     return text;
 }
 

@@ -38,9 +38,8 @@ static Coro<> main() {
 
     auto done = loop.create_future<std::string>();
     done.set_result("value");
-    co_await coil::async_with(coil::timeout(0s), [&]() -> Coro<> {
-        print("done future inside zero timeout:", co_await done);
-    });
+    co_await coil::async_with(coil::timeout(0s),
+                              [&]() -> Coro<> { print("done future inside zero timeout:", co_await done); });
     co_await coil::sleep(10ms);
     print("no cancellation leaks out, cancelling", coil::current_task().cancelling());
 }

@@ -99,7 +99,7 @@ class OnExit {
 }  // namespace conformance
 
 /// SCENARIO(name) or SCENARIO(name, why it cannot run on virtual time); then the body. One per file.
-#define SCENARIO(...)                                                             \
-    static void scenario_body();                                                  \
+#define SCENARIO(...)                                                                   \
+    static void scenario_body();                                                        \
     static const ::conformance::Registration registration{&scenario_body, __VA_ARGS__}; \
     static void scenario_body()
