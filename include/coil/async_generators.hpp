@@ -47,10 +47,15 @@ class AsyncGeneratorBase : public PromiseBase, public ListNode {
     void return_void() noexcept {}
 
     State state() const noexcept { return state_; }
-    std::coroutine_handle<> frame() const noexcept { return frame_; }
+    /// CREATED becomes FINISHED: its body never runs.
+    void finish_unbegun() noexcept { state_ = State::FINISHED; }
 
-    /// The handle is gone. The frame goes too, or is closed first.
-    void drop() noexcept;
+    // Owners: the handle, and every operation under way. When the last one goes, so does the frame; one that stands at a co_yield
+    // is closed by the loop first.
+    void retain() noexcept { ++owners_; }
+    void release() noexcept {
+        if (--owners_ == 0) abandoned();
+    }
     /// Throws GeneratorExit at its co_yield and lets it end.
     Coro<> close();
     Coro<> throw_in(std::exception_ptr error);
@@ -77,7 +82,7 @@ class AsyncGeneratorBase : public PromiseBase, public ListNode {
 
       private:
         void begin() noexcept;
-        AsyncGeneratorBase* generator_;
+        Ref<AsyncGeneratorBase> generator_;
         std::exception_ptr thrown_;
         bool driving_ = false;
     };
@@ -94,13 +99,15 @@ class AsyncGeneratorBase : public PromiseBase, public ListNode {
 
   private:
     void track();
+    void abandoned() noexcept;
 
     std::coroutine_handle<> frame_;
+    unsigned owners_ = 0;
     Ref<LoopAnchor> loop_;          // of the first iteration
     std::exception_ptr thrown_;     // what the co_yield is to throw
     const char* name_ = nullptr;
     State state_ = State::CREATED;
-    bool orphaned_ = false;  // the handle went while it ran: whoever drives it destroys the frame
+    bool closed_by_loop_ = false;  // once: then the frame goes, whatever came of it
 };
 
 template <class T>
@@ -142,26 +149,19 @@ class [[nodiscard]] AsyncGenerator {
     using promise_type = detail::AsyncGeneratorPromise<T>;
     using value_type = T;
 
-    AsyncGenerator(AsyncGenerator&& other) noexcept : promise_(std::exchange(other.promise_, nullptr)) {}
-    AsyncGenerator& operator=(AsyncGenerator&& other) noexcept {
-        std::swap(promise_, other.promise_);
-        return *this;
-    }
-    ~AsyncGenerator() {
-        if (promise_) promise_->drop();
-    }
+    AsyncGenerator(AsyncGenerator&&) noexcept = default;
+    AsyncGenerator& operator=(AsyncGenerator&&) noexcept = default;
 
     /// Gives the next value, or nothing at the end: Python's `__anext__`. RuntimeError while another call is under way.
     auto next() { return Next(promise()); }
     /// Throws the error at the generator's co_yield; gives the next value or nothing.
     Coro<std::optional<T>> athrow(std::exception_ptr error) {
-        auto& generator = promise();
-        co_await generator.throw_in(std::move(error));
-        if (generator.state() == detail::AsyncGeneratorBase::State::FINISHED) co_return std::nullopt;
-        co_return generator.take();
+        detail::Ref<promise_type> generator(&promise());  // the handle may go meanwhile
+        co_await generator->throw_in(std::move(error));
+        if (generator->state() == detail::AsyncGeneratorBase::State::FINISHED) co_return std::nullopt;
+        co_return generator->take();
     }
-    /// Ends the generator: GeneratorExit is thrown at its co_yield, and what it cleans up may await. The generator object must
-    /// outlive the call.
+    /// Ends the generator: GeneratorExit is thrown at its co_yield, and what it cleans up may await.
     Coro<> aclose() { return promise().close(); }
 
   private:
@@ -174,10 +174,10 @@ class [[nodiscard]] AsyncGenerator {
 
     class Next final : public detail::Operation<std::optional<T>> {
       public:
-        explicit Next(promise_type& generator) : generator_(generator) {}
-        Next(Next&& other) : Next(other.generator_) {}
+        explicit Next(promise_type& generator) : generator_(&generator) {}
+        Next(Next&& other) noexcept : generator_(other.generator_) {}
         bool await_ready() {
-            resume_.emplace(generator_, "anext()");
+            resume_.emplace(*generator_, "anext()");
             return resume_->await_ready();
         }
         template <class Promise>
@@ -186,15 +186,15 @@ class [[nodiscard]] AsyncGenerator {
         }
         std::optional<T> await_resume() {
             if (!resume_->await_resume()) return std::nullopt;
-            return generator_.take();
+            return generator_->take();
         }
 
       private:
-        promise_type& generator_;
+        detail::Ref<promise_type> generator_;
         std::optional<detail::AsyncGeneratorBase::Resume> resume_;
     };
 
-    promise_type* promise_;
+    detail::Ref<promise_type> promise_;
 };
 
 }  // namespace coil

@@ -25,7 +25,6 @@ AsyncGeneratorBase::Resume::~Resume() {
         generator_->awaiter_ = nullptr;
         if (generator_->linked()) generator_->unlink();
     }
-    if (generator_->orphaned_) generator_->frame_.destroy();
 }
 
 void AsyncGeneratorBase::Resume::begin() noexcept {
@@ -53,39 +52,40 @@ void AsyncGeneratorBase::track() {
 
 namespace {
 
-/// Closes a generator whose handle is gone, and then destroys it.
-Coro<> close_abandoned(AsyncGeneratorBase* generator) {
-    struct Owner {
-        AsyncGeneratorBase* generator;
-        ~Owner() { generator->frame().destroy(); }
-    } owner{generator};
-    co_await owner.generator->close();
-}
+// The coroutines below hold the generator from the moment they are made, begun or not.
+
+Coro<> close_generator(Ref<AsyncGeneratorBase> generator);
+Coro<> throw_into(Ref<AsyncGeneratorBase> generator, std::exception_ptr error);
 
 }  // namespace
 
-void AsyncGeneratorBase::drop() noexcept {
-    if (state_ == State::RUNNING) {
-        orphaned_ = true;
-        return;
-    }
+void AsyncGeneratorBase::abandoned() noexcept {
     if (linked()) unlink();
     EventLoop* loop = loop_ ? loop_->loop : nullptr;
-    if (state_ == State::SUSPENDED && loop && !loop->is_closed()) {
+    if (state_ == State::SUSPENDED && !std::exchange(closed_by_loop_, true) && loop && !loop->is_closed()) {
         try {
-            // From here on the coroutine owns the frame; it is created now, so that a closing loop destroys both.
-            loop->call_soon([loop, closing = close_abandoned(this)]() mutable { loop->create_task(std::move(closing)); });
+            loop->call_soon([loop, closing = close()]() mutable { loop->create_task(std::move(closing)); });
             return;
-        } catch (...) {  // called from another thread, or without memory: it cannot be closed in the loop
+        } catch (...) {  // from another thread, or without memory: it cannot be closed in the loop
+            if (owners_ > 0) return;
         }
     }
-    frame_.destroy();
+    if (owners_ == 0) frame_.destroy();
 }
 
-Coro<> AsyncGeneratorBase::close() {
-    if (state_ == State::CREATED) state_ = State::FINISHED;
-    if (state_ == State::FINISHED) co_return;
-    Resume resume(*this, "aclose()", std::make_exception_ptr(GeneratorExit()));
+Coro<> AsyncGeneratorBase::close() { return close_generator(Ref<AsyncGeneratorBase>(this)); }
+Coro<> AsyncGeneratorBase::throw_in(std::exception_ptr error) {
+    return throw_into(Ref<AsyncGeneratorBase>(this), std::move(error));
+}
+
+namespace {
+
+using State = AsyncGeneratorBase::State;
+
+Coro<> close_generator(Ref<AsyncGeneratorBase> generator) {
+    if (generator->state() == State::CREATED) generator->finish_unbegun();
+    if (generator->state() == State::FINISHED) co_return;
+    AsyncGeneratorBase::Resume resume(*generator, "aclose()", std::make_exception_ptr(GeneratorExit()));
     bool yielded = false;
     try {
         yielded = co_await std::move(resume);
@@ -95,12 +95,14 @@ Coro<> AsyncGeneratorBase::close() {
     if (yielded) throw RuntimeError("async generator ignored GeneratorExit");
 }
 
-Coro<> AsyncGeneratorBase::throw_in(std::exception_ptr error) {
-    if (state_ == State::CREATED) state_ = State::FINISHED;
-    if (state_ == State::FINISHED) std::rethrow_exception(error);
-    Resume resume(*this, "athrow()", std::move(error));
+Coro<> throw_into(Ref<AsyncGeneratorBase> generator, std::exception_ptr error) {
+    if (generator->state() == State::CREATED) generator->finish_unbegun();
+    if (generator->state() == State::FINISHED) std::rethrow_exception(error);
+    AsyncGeneratorBase::Resume resume(*generator, "athrow()", std::move(error));
     co_await std::move(resume);
 }
+
+}  // namespace
 
 }  // namespace detail
 

@@ -34,14 +34,18 @@ void drop_handler(int signal_number) {
     handler = {};
 }
 
-void queue_callbacks(EventLoop& loop, std::uint64_t bits) {
+std::uint64_t queue_callbacks(EventLoop& loop, std::uint64_t bits) {
+    std::uint64_t handled = 0;
     for (; bits; bits &= bits - 1) {
         SignalHandler& handler = handlers[static_cast<std::size_t>(std::countr_zero(bits) + 1)];
-        if (handler.loop != &loop || handler.callback->queued_) continue;
+        if (handler.loop != &loop) continue;
+        handled |= bits & -bits;
+        if (handler.callback->queued_) continue;
         handler.callback->queued_ = true;
         handler.callback->retain();
         loop.core().ready.push(*handler.callback);
     }
+    return handled;
 }
 
 void drop_handlers_of(EventLoop& loop) {
@@ -59,13 +63,13 @@ void EventLoop::add_signal_callback(int signal_number, detail::Ref<detail::Callb
         throw RuntimeError("sig " + std::to_string(signal_number) + " cannot be caught");
     detail::loop_hooks.signals = &queue_callbacks;
     detail::loop_hooks.closing = &drop_handlers_of;
+    SignalHandler& handler = handlers[static_cast<std::size_t>(signal_number)];
+    if (handler.callback) drop_handler(signal_number);
     try {
         detail::route_signal(signal_number, core_.inbox);
     } catch (const OSError& e) {
         throw RuntimeError("sig " + std::to_string(signal_number) + " cannot be caught: " + e.what());
     }
-    SignalHandler& handler = handlers[static_cast<std::size_t>(signal_number)];
-    if (handler.callback) handler.callback->cancel();
     handler = {this, std::move(callback)};
 }
 

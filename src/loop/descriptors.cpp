@@ -37,7 +37,7 @@ void Descriptors::set(int fd, bool reader, Ref<CallbackBase> callback) {
     if (entry.wanted() != entry.interest) poller_.set_interest(entry, entry.wanted());
 }
 
-bool Descriptors::remove(int fd, bool reader) noexcept {
+bool Descriptors::remove(int fd, bool reader) {
     auto found = entries_.find(fd);
     if (found == entries_.end()) return false;
     Entry& entry = *found->second;

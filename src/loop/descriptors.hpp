@@ -17,7 +17,7 @@ class Descriptors {
     ~Descriptors() { clear(); }
 
     void set(int fd, bool reader, Ref<CallbackBase> callback);
-    bool remove(int fd, bool reader) noexcept;
+    bool remove(int fd, bool reader);
     void clear() noexcept;
 
   private:

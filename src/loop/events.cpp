@@ -1,5 +1,6 @@
 #include "coil/events.hpp"
 
+#include <csignal>
 #include <cstdlib>
 #include <string>
 
@@ -146,9 +147,11 @@ void EventLoop::poll() {
     if (!inbox.empty()) {
         inbox.take(core_.ready);
         if (std::uint64_t signals = inbox.take_signals()) {
-            detail::loop_hooks.signals(*this, signals);
+            std::uint64_t handled = detail::loop_hooks.signals(*this, signals);
             unsigned interrupts = inbox.take_interrupts();
-            if (interrupts && detail::loop_hooks.interrupt) detail::loop_hooks.interrupt(*this, interrupts);
+            constexpr std::uint64_t SIGINT_BIT = std::uint64_t{1} << (SIGINT - 1);
+            if (interrupts && !(handled & SIGINT_BIT) && detail::loop_hooks.interrupt)
+                detail::loop_hooks.interrupt(*this, interrupts);
         }
     }
 }

@@ -9,9 +9,11 @@
 namespace coil::detail {
 
 struct LoopHooks {
-    /// io: signals that have come (bit n-1 for signal n).
-    void (*signals)(EventLoop& loop, std::uint64_t bits) = [](EventLoop&, std::uint64_t) {};
-    /// core: SIGINTs have come; a Runner that listens may throw out of the loop.
+    /// io: signals that have come (bit n-1 for signal n). Gives those that have a handler.
+    std::uint64_t (*signals)(EventLoop& loop, std::uint64_t bits) = [](EventLoop&, std::uint64_t) {
+        return std::uint64_t{0};
+    };
+    /// core: SIGINTs have come and have no handler; a Runner that listens may throw out of the loop.
     void (*interrupt)(EventLoop& loop, unsigned count) = nullptr;
     /// io: the loop closes; give back what is the process's, as signal handlers.
     void (*closing)(EventLoop& loop) = nullptr;

@@ -17,6 +17,7 @@ constexpr int SIGNALS = 65;
 struct Route {
     std::atomic<Inbox*> inbox{nullptr};
     std::shared_ptr<Inbox> owner;  // keeps it while the handler may run; changed with the handler not installed
+    unsigned users = 0;
     struct sigaction before {};
 };
 
@@ -37,7 +38,8 @@ void note(int signal_number) {
 
 void route_signal(int signal_number, std::shared_ptr<Inbox> inbox) {
     Route& route = routes[static_cast<std::size_t>(signal_number)];
-    if (route.owner) {
+    if (route.users > 0) {
+        ++route.users;
         route.inbox.store(inbox.get(), std::memory_order_release);
         route.owner.swap(inbox);
         return;
@@ -52,11 +54,12 @@ void route_signal(int signal_number, std::shared_ptr<Inbox> inbox) {
         throw_os_error(errno);
     }
     route.owner = std::move(inbox);
+    route.users = 1;
 }
 
 void unroute_signal(int signal_number) noexcept {
     Route& route = routes[static_cast<std::size_t>(signal_number)];
-    if (!route.owner) return;
+    if (route.users == 0 || --route.users > 0) return;
     ::sigaction(signal_number, &route.before, nullptr);
     route.inbox.store(nullptr, std::memory_order_release);
     route.owner.reset();

@@ -41,7 +41,7 @@ constexpr std::uint64_t IGNORED = WAKEUP - 1;
 class UringPoller final : public Poller {
   public:
     UringPoller() { set_up(); }
-    ~UringPoller() override { io_uring_queue_exit(&ring_); }
+    ~UringPoller() override { tear_down(); }
 
     std::string_view name() const noexcept override { return "uring"; }
     TimePoint now() const noexcept override { return steady_now(); }
@@ -87,17 +87,17 @@ class UringPoller final : public Poller {
             if (result < 0 && result != -ETIME && result != -EINTR && result != -EAGAIN && result != -EBUSY)
                 throw_os_error(-result, "io_uring_enter failed");
         }
-        collect();
+        collect_all();
     }
 
     void look(bool) override {
-        if (to_arm_.empty() && !arm_wakeup_ && io_uring_sq_ready(&ring_) == 0 && io_uring_cq_ready(&ring_) == 0 &&
-            !kernel_has_news())
+        if (enabled_ && to_arm_.empty() && !arm_wakeup_ && io_uring_sq_ready(&ring_) == 0 &&
+            io_uring_cq_ready(&ring_) == 0 && !kernel_has_news())
             return;
         enter_thread();
         arm_pending();
         if (io_uring_sq_ready(&ring_) > 0 || kernel_has_news()) io_uring_submit_and_get_events(&ring_);
-        collect();
+        collect_all();
     }
 
     void flush() override {
@@ -119,10 +119,15 @@ class UringPoller final : public Poller {
         params.cq_entries = COMPLETIONS;
         int result = io_uring_queue_init_params(ENTRIES, &ring_, &params);
         if (result < 0) throw_os_error(-result, "io_uring cannot be set up");
+        exists_ = true;
         if (int error = find_fault(params); error != 0) {
-            io_uring_queue_exit(&ring_);
+            tear_down();
             throw_os_error(error, "io_uring cannot be used");
         }
+    }
+
+    void tear_down() noexcept {
+        if (std::exchange(exists_, false)) io_uring_queue_exit(&ring_);
         enabled_ = false;
     }
 
@@ -142,8 +147,8 @@ class UringPoller final : public Poller {
     /// The ring belongs to the thread that polls. In a new thread, and in a forked child, there is a new one.
     void enter_thread() {
         if (enabled_ && owner_ == ::gettid()) return;
-        if (enabled_) {
-            io_uring_queue_exit(&ring_);
+        if (enabled_ || !exists_) {
+            tear_down();
             set_up();
             for (std::uint32_t i = 0; i < slots_.size(); ++i) {
                 slots_[i].armed = false;
@@ -193,7 +198,7 @@ class UringPoller final : public Poller {
 
     void disarm(std::uint32_t index) noexcept {
         Slot& slot = slots_[index];
-        if (slot.armed && owner_ == ::gettid()) {
+        if (slot.armed && enabled_ && owner_ == ::gettid()) {
             io_uring_sqe* request = io_uring_get_sqe(&ring_);
             if (!request) {
                 io_uring_submit(&ring_);
@@ -234,7 +239,17 @@ class UringPoller final : public Poller {
         to_arm_.clear();
     }
 
-    void collect() {
+    /// One call posts no more than some 20 deferred completions (Linux 6.13).
+    void collect_all() {
+        constexpr unsigned ENOUGH = 256;
+        unsigned count = collect();
+        while (count < ENOUGH && kernel_has_news()) {
+            if (io_uring_get_events(&ring_) < 0) return;
+            count += collect();
+        }
+    }
+
+    unsigned collect() {
         unsigned head = 0;
         unsigned count = 0;
         io_uring_cqe* completion = nullptr;
@@ -243,6 +258,7 @@ class UringPoller final : public Poller {
             ++count;
         }
         io_uring_cq_advance(&ring_, count);
+        return count;
     }
 
     void complete(const io_uring_cqe& completion) {
@@ -265,7 +281,8 @@ class UringPoller final : public Poller {
     }
 
     io_uring ring_{};
-    bool enabled_ = false;
+    bool exists_ = false;   // ring_ is to be torn down
+    bool enabled_ = false;  // by the thread owner_
     pid_t owner_ = 0;
     int wakeup_ = -1;
     bool arm_wakeup_ = false;
