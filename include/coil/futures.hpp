@@ -92,7 +92,7 @@ class [[nodiscard("a dropped Future cannot be awaited")]] Future {
     /// The view without a type of any future.
     template <class U>
         requires(std::is_void_v<T> && !std::is_void_v<U>)
-    Future(const Future<U>& other) noexcept : state_(other.state()) {}
+    Future(const Future<U>& other) noexcept : state_(other.handle()) {}
 
     bool done() const { return state().done(); }
     bool cancelled() const { return state().cancelled(); }

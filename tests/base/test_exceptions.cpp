@@ -101,7 +101,8 @@ TEST(Exceptions, an_errno_becomes_pythons_subclass) {
 }
 
 TEST(Exceptions, texts_are_asyncios) {
-    EXPECT_EQ(std::string(IncompleteReadError("abc", 10).what()), "3 bytes read on a total of 10 expected bytes");
+    EXPECT_EQ(std::string(IncompleteReadError("abc", 10).what()),
+              "3 bytes read on a total of 10 expected bytes");
     EXPECT_EQ(std::string(IncompleteReadError("abc", std::nullopt).what()),
               "3 bytes read on a total of undefined expected bytes");
     IncompleteReadError incomplete(std::string("a\0b", 3), 5);

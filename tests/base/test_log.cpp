@@ -53,7 +53,8 @@ TEST(Log, a_handler_may_replace_itself_and_log) {
     std::vector<std::string> seen;
     set_log_handler([&](LogLevel, std::string_view text) {
         seen.push_back("first " + std::string(text));
-        set_log_handler([&](LogLevel, std::string_view more) { seen.push_back("second " + std::string(more)); });
+        set_log_handler(
+            [&](LogLevel, std::string_view more) { seen.push_back("second " + std::string(more)); });
         log(LogLevel::INFO, "from inside");
     });
     log(LogLevel::INFO, "a");

@@ -36,11 +36,6 @@ bool free_checked(const Block& block) {
     return intact;
 }
 
-std::size_t bytes_in_use() {
-    auto info = ::mallinfo2();
-    return info.uordblks + info.hblkhd;
-}
-
 }  // namespace
 
 TEST(Pool, gives_blocks_of_every_size_that_do_not_overlap) {
@@ -99,6 +94,15 @@ TEST(Pool, many_threads_use_it_at_once_Thread) {
 }
 
 #ifndef COIL_POOL_OFF
+
+namespace {
+
+std::size_t bytes_in_use() {
+    auto info = ::mallinfo2();
+    return info.uordblks + info.hblkhd;
+}
+
+}  // namespace
 
 TEST(Pool, reuses_what_was_freed) {
     void* first = pool_allocate(100);

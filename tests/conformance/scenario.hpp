@@ -54,7 +54,7 @@ struct Print {
     void operator()(const Args&... args) const {
         static_assert(!(std::is_same_v<Args, bool> || ...), "print yn(flag)");
         std::string line;
-        const char* separator = "";
+        [[maybe_unused]] const char* separator = "";
         ((fmt::format_to(std::back_inserter(line), "{}{}", std::exchange(separator, " "), args)), ...);
         line += '\n';
         std::fwrite(line.data(), 1, line.size(), stdout);

@@ -211,7 +211,8 @@ TEST(AsyncGenerator, two_nexts_at_once_are_an_error_for_the_second) {
         co_await sleep(0s);
         std::string next = co_await thrown_by_await(driver(generator));
         std::string close = co_await thrown_by_await(generator.aclose());
-        std::string thrown = co_await thrown_by_await(generator.athrow(std::make_exception_ptr(ValueError("x"))));
+        std::string thrown =
+            co_await thrown_by_await(generator.athrow(std::make_exception_ptr(ValueError("x"))));
         EXPECT_EQ(next, "RuntimeError: anext(): asynchronous generator is already running");
         EXPECT_EQ(close, "RuntimeError: aclose(): asynchronous generator is already running");
         EXPECT_EQ(thrown, "RuntimeError: athrow(): asynchronous generator is already running");
@@ -266,7 +267,9 @@ TEST(AsyncGenerator, dropped_unbegun_or_finished_is_gone_at_once) {
     Log log;
     long before = Alive::count();
     auto main = [&]() -> Coro<> {
-        { auto unbegun = noting(log); }
+        {
+            auto unbegun = noting(log);
+        }
         EXPECT_EQ(Alive::count(), before);
         {
             auto finished = noting(log);
@@ -392,7 +395,9 @@ TEST(AsyncGenerator, suspended_inside_with_the_loop_gone_leaks_nothing) {
             auto generator = make(Alive());
             co_await generator.next();
         };
-        { Task<> task = loop->create_task(driver()); }
+        {
+            Task<> task = loop->create_task(driver());
+        }
         run_one_turn(*loop);
         EXPECT_EQ(Alive::count(), before + 1);
         loop->close();

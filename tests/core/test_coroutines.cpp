@@ -29,9 +29,14 @@ Coro<int> chain(int depth, Bottom bottom) {
         co_return below + 1;
     }
     switch (bottom) {
-        case Bottom::SUSPEND: co_await sleep(1s); break;
-        case Bottom::RETURN: break;
-        case Bottom::THROW: co_await sleep(1s); throw ValueError("from the bottom");
+        case Bottom::SUSPEND:
+            co_await sleep(1s);
+            break;
+        case Bottom::RETURN:
+            break;
+        case Bottom::THROW:
+            co_await sleep(1s);
+            throw ValueError("from the bottom");
         case Bottom::FOREVER: {
             Event never;
             co_await never.wait();
@@ -136,7 +141,8 @@ TEST(Coro, a_chain_of_ten_thousand_awaits_resumes_at_the_bottom) {
 
 TEST(Coro, an_exception_climbs_ten_thousand_awaits) {
     long before = Alive::count();
-    EXPECT_EQ(thrown_by([] { return run_virtual(chain(DEEP, Bottom::THROW)); }), "ValueError: from the bottom");
+    EXPECT_EQ(thrown_by([] { return run_virtual(chain(DEEP, Bottom::THROW)); }),
+              "ValueError: from the bottom");
     EXPECT_EQ(Alive::count(), before);
 }
 
@@ -159,7 +165,9 @@ TEST(Coro, a_chain_of_ten_thousand_awaits_is_destroyed_with_its_loop) {
     {
         auto loop = coil::testing::virtual_loop();
         reports.record(*loop);
-        { Task<int> task = loop->create_task(chain(DEEP, Bottom::FOREVER)); }
+        {
+            Task<int> task = loop->create_task(chain(DEEP, Bottom::FOREVER));
+        }
         run_one_turn(*loop);
         EXPECT_EQ(Alive::count(), before + DEEP + 1);
         loop->close();
@@ -367,7 +375,9 @@ TEST(Coro, locals_are_destroyed_in_the_same_order_with_the_loop) {
     };
     {
         auto loop = coil::testing::virtual_loop();
-        { Task<> task = loop->create_task(outer()); }
+        {
+            Task<> task = loop->create_task(outer());
+        }
         run_one_turn(*loop);
         loop->close();
     }

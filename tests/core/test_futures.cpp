@@ -27,8 +27,10 @@ TEST_F(FutureTest, a_pending_future_has_neither_result_nor_exception) {
     Future<int> future = loop->create_future<int>();
     EXPECT_FALSE(future.done());
     EXPECT_FALSE(future.cancelled());
-    EXPECT_EQ(thrown_by([&] { return future.result(); }).substr(0, 38), "InvalidStateError: Result is not ready");
-    EXPECT_EQ(thrown_by([&] { return future.exception(); }).substr(0, 39), "InvalidStateError: Exception is not set");
+    EXPECT_EQ(thrown_by([&] { return future.result(); }).substr(0, 38),
+              "InvalidStateError: Result is not ready");
+    EXPECT_EQ(thrown_by([&] { return future.exception(); }).substr(0, 39),
+              "InvalidStateError: Exception is not set");
     EXPECT_EQ(&future.get_loop(), loop.get());
 }
 
@@ -40,7 +42,8 @@ TEST_F(FutureTest, a_result_ends_it_once) {
     EXPECT_EQ(future.result(), "done");
     EXPECT_EQ(future.exception(), nullptr);
     EXPECT_EQ(thrown_by([&] { future.set_result("again"); }).substr(0, 17), "InvalidStateError");
-    EXPECT_EQ(thrown_by([&] { future.set_exception(ValueError("late")); }).substr(0, 17), "InvalidStateError");
+    EXPECT_EQ(thrown_by([&] { future.set_exception(ValueError("late")); }).substr(0, 17),
+              "InvalidStateError");
     EXPECT_FALSE(future.cancel());
     EXPECT_EQ(future.result(), "done");
 }
@@ -84,7 +87,8 @@ TEST_F(FutureTest, callbacks_run_in_order_of_registration_and_never_inline) {
     Log log;
     Future<int> future = loop->create_future<int>();
     for (std::string name : {"a", "b", "c"}) {
-        future.add_done_callback([&log, name](Future<int> f) { log.push_back(name + std::to_string(f.result())); });
+        future.add_done_callback(
+            [&log, name](Future<int> f) { log.push_back(name + std::to_string(f.result())); });
     }
     future.set_result(1);
     EXPECT_EQ(log, Log());
@@ -234,7 +238,8 @@ TEST_F(FutureTest, looking_at_the_exception_silences_the_report) {
 
 TEST_F(FutureTest, a_handler_may_keep_the_reported_future) {
     Future<> kept;
-    loop->set_exception_handler([&](EventLoop&, const ExceptionContext& context) { kept = *context.future(); });
+    loop->set_exception_handler(
+        [&](EventLoop&, const ExceptionContext& context) { kept = *context.future(); });
     {
         Future<int> future = loop->create_future<int>();
         future.set_exception(ValueError("kept"));
@@ -454,5 +459,6 @@ TEST(Future, ending_one_with_callbacks_on_a_closed_loop_is_an_error) {
     EXPECT_EQ(thrown_by([&] { future.set_result(); }), "RuntimeError: Event loop is closed");
     Future<> without = loop->create_future();
     without.set_result();
-    EXPECT_EQ(thrown_by([&] { without.add_done_callback([](Future<>) {}); }), "RuntimeError: Event loop is closed");
+    EXPECT_EQ(thrown_by([&] { without.add_done_callback([](Future<>) {}); }),
+              "RuntimeError: Event loop is closed");
 }

@@ -115,7 +115,8 @@ const Plain PLAIN[] = {
      }},
 
     // No loop.
-    {"get_running_loop_outside", "RuntimeError: no running event loop", [] { ignore(get_running_loop().time()); }},
+    {"get_running_loop_outside", "RuntimeError: no running event loop",
+     [] { ignore(get_running_loop().time()); }},
     {"get_event_loop_without_one", "RuntimeError: there is no current event loop in this thread",
      [] { ignore(get_event_loop().time()); }},
     {"create_task_outside", "RuntimeError: no running event loop", [] { ignore(create_task(nothing())); }},
@@ -133,25 +134,32 @@ const Plain PLAIN[] = {
      [] { VirtualLoop()->add_signal_handler(65, [] {}); }},
     {"removing_signal_minus_1", "ValueError: sig must be between 1 and 64, not -1",
      [] { VirtualLoop()->remove_signal_handler(-1); }},
-    {"signal_KILL", "RuntimeError: sig 9 cannot be caught", [] { VirtualLoop()->add_signal_handler(SIGKILL, [] {}); }},
+    {"signal_KILL", "RuntimeError: sig 9 cannot be caught",
+     [] { VirtualLoop()->add_signal_handler(SIGKILL, [] {}); }},
     {"signal_STOP", "RuntimeError: sig 19 cannot be caught",
      [] { VirtualLoop()->add_signal_handler(SIGSTOP, [] {}); }},
     {"a_delay_of_nan", "ValueError: a delay must be a number",
-     [] { VirtualLoop()->call_later(std::chrono::duration<double>(std::numeric_limits<double>::quiet_NaN()), [] {}); }},
-    {"Semaphore_below_zero", "ValueError: Semaphore initial value must be >= 0", [] { Semaphore semaphore(-1); }},
+     [] {
+         VirtualLoop()->call_later(std::chrono::duration<double>(std::numeric_limits<double>::quiet_NaN()),
+                                   [] {});
+     }},
+    {"Semaphore_below_zero", "ValueError: Semaphore initial value must be >= 0",
+     [] { Semaphore semaphore(-1); }},
     {"BoundedSemaphore_below_zero", "ValueError: Semaphore initial value must be >= 0",
      [] { BoundedSemaphore semaphore(-1); }},
     {"an_empty_ExceptionGroup", "ValueError: an ExceptionGroup needs at least one exception",
      [] { ExceptionGroup("none", {}); }},
 
     // Handles without a state.
-    {"an_empty_Future_done", "RuntimeError: this Future or Task handle is empty", [] { ignore(Future<int>().done()); }},
+    {"an_empty_Future_done", "RuntimeError: this Future or Task handle is empty",
+     [] { ignore(Future<int>().done()); }},
     {"an_empty_Future_result", "RuntimeError: this Future or Task handle is empty",
      [] { ignore(Future<int>().result()); }},
     {"an_empty_Future_set_result", "RuntimeError: this Future or Task handle is empty",
      [] { Future<int>().set_result(1); }},
     {"an_empty_Task_cancel", "RuntimeError: this Future or Task handle is empty", [] { Task<>().cancel(); }},
-    {"an_empty_Task_get_name", "RuntimeError: this Future or Task handle is empty", [] { ignore(Task<>().get_name()); }},
+    {"an_empty_Task_get_name", "RuntimeError: this Future or Task handle is empty",
+     [] { ignore(Task<>().get_name()); }},
 
     // Futures.
     {"result_too_early", "InvalidStateError: Result is not ready",
@@ -186,7 +194,8 @@ const Plain PLAIN[] = {
          Future<> view = future;
          view.set_result();
      }},
-    {"get_loop_of_a_future_whose_loop_is_gone", "RuntimeError: the event loop of this future no longer exists",
+    {"get_loop_of_a_future_whose_loop_is_gone",
+     "RuntimeError: the event loop of this future no longer exists",
      [] {
          auto loop = coil::testing::virtual_loop();
          auto future = loop->create_future<int>();
@@ -232,7 +241,8 @@ const Plain PLAIN[] = {
     {"releasing_a_Lock_not_held", "RuntimeError: Lock is not acquired.", [] { Lock().release(); }},
     {"releasing_a_BoundedSemaphore_too_often", "ValueError: BoundedSemaphore released too many times",
      [] { BoundedSemaphore(1).release(); }},
-    {"task_done_too_often", "ValueError: task_done() called too many times", [] { Queue<int>().task_done(); }},
+    {"task_done_too_often", "ValueError: task_done() called too many times",
+     [] { Queue<int>().task_done(); }},
     {"get_nowait_of_an_empty_Queue", "QueueEmpty", [] { ignore(Queue<int>().get_nowait()); }},
     {"put_nowait_into_a_full_Queue", "QueueFull",
      [] {
@@ -348,7 +358,8 @@ const Inside INSIDE[] = {
          other->run_forever();
          co_return;
      }},
-    {"run_until_complete_of_another_loop", "RuntimeError: Cannot run the event loop while another loop is running",
+    {"run_until_complete_of_another_loop",
+     "RuntimeError: Cannot run the event loop while another loop is running",
      []() -> Coro<> {
          VirtualLoop other;
          other->run_until_complete(nothing());

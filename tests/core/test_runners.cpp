@@ -83,8 +83,12 @@ TEST(Run, cancels_what_is_left_and_waits_for_its_cleanup) {
         outcome.value();
     };
     auto main = [&]() -> Coro<int> {
-        { Task<> a = create_task(child("a", 2s)); }
-        { Task<> b = create_task(child("b", 1s)); }
+        {
+            Task<> a = create_task(child("a", 2s));
+        }
+        {
+            Task<> b = create_task(child("b", 1s));
+        }
         co_await sleep(1s);
         co_return 1;
     };
@@ -101,7 +105,9 @@ TEST(Run, reports_what_fails_while_it_is_cancelled_and_keeps_its_result) {
     };
     auto main = [&]() -> Coro<int> {
         reports.record(get_running_loop());
-        { Task<> a = create_task(child(), {.name = "failing"}); }
+        {
+            Task<> a = create_task(child(), {.name = "failing"});
+        }
         co_await sleep(1s);
         co_return 1;
     };
@@ -121,7 +127,9 @@ TEST(Run, drops_tasks_that_cleanup_creates_with_the_loop) {
         Task<> dropped = create_task(late(Alive()));
     };
     auto main = [&]() -> Coro<> {
-        { Task<> a = create_task(child()); }
+        {
+            Task<> a = create_task(child());
+        }
         co_await sleep(1s);
     };
     run_virtual(main());
@@ -153,7 +161,9 @@ TEST(Run, shuts_down_in_the_order_tasks_generators_loop) {
         void operator()() {}
     };
     auto main = [&]() -> Coro<> {
-        { Task<> a = create_task(child()); }
+        {
+            Task<> a = create_task(child());
+        }
         open.emplace(generator());
         co_await open->next();
         get_running_loop().call_later(100h, OnClose(&log));
@@ -196,7 +206,8 @@ TEST(Run, leaves_no_loop_behind) {
 
 TEST(Run, a_factory_that_gives_nothing_is_a_type_error) {
     LoopFactory none = []() -> std::unique_ptr<EventLoop> { return nullptr; };
-    EXPECT_EQ(thrown_by([&] { return run(give(1), {.loop_factory = none}); }), "TypeError: the loop factory gave no loop");
+    EXPECT_EQ(thrown_by([&] { return run(give(1), {.loop_factory = none}); }),
+              "TypeError: the loop factory gave no loop");
 }
 
 TEST(Run, a_KeyboardInterrupt_leaves_at_once_and_still_cleans_up) {
@@ -208,7 +219,9 @@ TEST(Run, a_KeyboardInterrupt_leaves_at_once_and_still_cleans_up) {
         log.push_back("cleanup");
     };
     auto main = [&]() -> Coro<> {
-        { Task<> a = create_task(child()); }
+        {
+            Task<> a = create_task(child());
+        }
         co_await sleep(1s);
         throw KeyboardInterrupt();
     };
@@ -222,7 +235,8 @@ TEST(Run, a_loop_that_is_stopped_before_main_is_done_is_an_error) {
         get_running_loop().stop();
         co_await sleep(1h);
     };
-    EXPECT_EQ(thrown_by([&] { run_virtual(main()); }), "RuntimeError: Event loop stopped before Future completed.");
+    EXPECT_EQ(thrown_by([&] { run_virtual(main()); }),
+              "RuntimeError: Event loop stopped before Future completed.");
 }
 
 TEST(Run, thousands_of_rounds_leave_no_descriptor_and_no_object) {
@@ -231,7 +245,9 @@ TEST(Run, thousands_of_rounds_leave_no_descriptor_and_no_object) {
         co_await sleep(1h);
     };
     auto main = [&]() -> Coro<> {
-        { Task<> left = create_task(child()); }
+        {
+            Task<> left = create_task(child());
+        }
         co_await sleep(0s);
     };
     run(main());
@@ -369,7 +385,7 @@ TEST_P(Interrupt, cancels_the_main_task_and_becomes_a_KeyboardInterrupt) {
         };
         std::string thrown = thrown_by([&] { run(main(), {.loop_factory = factory()}); });
         std::printf("%s / %s", log.empty() ? "" : log[0].c_str(), thrown.c_str());
-        struct sigaction after {};
+        struct sigaction after{};
         ::sigaction(SIGINT, nullptr, &after);
         return after.sa_handler == SIG_DFL ? 0 : 1;
     });
@@ -457,7 +473,7 @@ TEST_P(Interrupt, is_left_alone_in_other_threads) {
     ChildResult result = in_child([this] {
         std::thread other([this] {
             auto main = []() -> Coro<> {
-                struct sigaction now {};
+                struct sigaction now{};
                 ::sigaction(SIGINT, nullptr, &now);
                 if (now.sa_handler != SIG_DFL) ::_exit(3);
                 co_return;

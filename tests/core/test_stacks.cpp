@@ -28,7 +28,9 @@ Coro<int> middle_function() {
 
 Coro<> outermost_function() { co_await middle_function(); }
 
-bool contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
+bool contains(std::string_view text, std::string_view part) {
+    return text.find(part) != std::string_view::npos;
+}
 
 }  // namespace
 

@@ -106,7 +106,9 @@ TEST(Task, lives_until_it_is_done_whatever_handles_exist) {
         finished = true;
     };
     auto main = [&]() -> Coro<> {
-        { Task<> dropped = create_task(child()); }
+        {
+            Task<> dropped = create_task(child());
+        }
         co_await sleep(2h);
     };
     run_virtual(main());
@@ -713,7 +715,8 @@ TEST(Task, the_eager_factory_begins_all_tasks_at_once_unless_told_otherwise) {
 TEST(Task, a_factory_that_gives_no_task_is_a_type_error) {
     VirtualLoop loop;
     loop->set_task_factory([](EventLoop&, AnyCoro, const TaskOptions&) { return Task<>(); });
-    EXPECT_EQ(thrown_by([&] { return loop->create_task(nothing()); }), "TypeError: the task factory gave no task");
+    EXPECT_EQ(thrown_by([&] { return loop->create_task(nothing()); }),
+              "TypeError: the task factory gave no task");
 }
 
 TEST(Task, a_factory_that_throws_drops_the_coroutine) {
@@ -835,7 +838,9 @@ TEST(Task, a_detached_task_that_fails_is_reported_when_it_ends) {
     };
     auto main = [&]() -> Coro<> {
         reports.record(get_running_loop());
-        { Task<> dropped = create_task(child()); }
+        {
+            Task<> dropped = create_task(child());
+        }
         co_await sleep(2s);
     };
     run_virtual(main());
@@ -880,7 +885,9 @@ TEST(Task, destroyed_with_its_loop_while_pending_is_reported_and_leaks_nothing) 
         auto loop = coil::testing::virtual_loop();
         reports.record(*loop);
         kept = loop->create_task(deep(5, deep), {.name = "stuck"});
-        { Task<> dropped = loop->create_task(deep(0, deep), {.name = "unbegun"}); }
+        {
+            Task<> dropped = loop->create_task(deep(0, deep), {.name = "unbegun"});
+        }
         run_one_turn(*loop);
         loop->close();
     }
@@ -974,9 +981,7 @@ TEST(Sleep, wakes_by_deadline_then_by_order_of_creation) {
 
 TEST(Sleep, refuses_not_a_number) {
     std::chrono::duration<double> nan(std::numeric_limits<double>::quiet_NaN());
-    auto main = [&]() -> Coro<std::string> {
-        co_return thrown_by([&] { return sleep(nan); });
-    };
+    auto main = [&]() -> Coro<std::string> { co_return thrown_by([&] { return sleep(nan); }); };
     EXPECT_EQ(run_virtual(main()).substr(0, 10), "ValueError");
 }
 
@@ -1003,8 +1008,12 @@ TEST(Sleep, of_a_huge_duration_can_be_cancelled) {
 TEST(Sleep, that_is_never_awaited_does_nothing) {
     auto main = [&]() -> Coro<> {
         TimePoint start = get_running_loop().time();
-        { auto unused = sleep(1h); }
-        { Coro<> unused = sleep(1h); }
+        {
+            auto unused = sleep(1h);
+        }
+        {
+            Coro<> unused = sleep(1h);
+        }
         Coro<> wrapped = sleep(1s);
         co_await std::move(wrapped);
         EXPECT_EQ(get_running_loop().time() - start, Duration(1s));

@@ -42,7 +42,9 @@ struct Pair {
     void close_b() {
         if (b >= 0) ::close(std::exchange(b, -1));
     }
-    void send_to_a(std::string_view text) const { ASSERT_EQ(::write(b, text.data(), text.size()), ssize_t(text.size())); }
+    void send_to_a(std::string_view text) const {
+        ASSERT_EQ(::write(b, text.data(), text.size()), ssize_t(text.size()));
+    }
     std::string read_a() const {
         char buffer[256];
         ssize_t size = ::read(a, buffer, sizeof buffer);

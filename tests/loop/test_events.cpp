@@ -333,7 +333,8 @@ TEST_F(LoopTest, what_is_dropped_may_use_the_loop_that_closes) {
             if (loop) EXPECT_TRUE(loop->is_closed());
         }
         Cancels(Handle h, EventLoop* l) : handle(std::move(h)), loop(l) {}
-        Cancels(Cancels&& other) noexcept : handle(std::move(other.handle)), loop(std::exchange(other.loop, nullptr)) {}
+        Cancels(Cancels&& other) noexcept
+            : handle(std::move(other.handle)), loop(std::exchange(other.loop, nullptr)) {}
     };
     Handle soon = loop->call_soon([] {});
     TimerHandle later = loop->call_later(5s, [] {});
@@ -346,7 +347,9 @@ TEST_F(LoopTest, what_is_dropped_may_use_the_loop_that_closes) {
 TEST(Loop, forgotten_to_be_closed_says_so_and_closes) {
     LogRecorder log;
     std::size_t fds = open_fds();
-    { auto loop = std::make_unique<EventLoop>(Backend::EPOLL); }
+    {
+        auto loop = std::make_unique<EventLoop>(Backend::EPOLL);
+    }
     EXPECT_EQ(log.count("unclosed event loop"), 1u) << log.str();
     EXPECT_EQ(open_fds(), fds);
 }

@@ -19,7 +19,7 @@ namespace {
 using Log = std::vector<std::string>;
 
 auto action_of(int number) {
-    struct sigaction action {};
+    struct sigaction action{};
     ::sigaction(number, nullptr, &action);
     return action.sa_handler;
 }
@@ -31,11 +31,14 @@ ON_EVERY_BACKEND(Signals);
 
 TEST_P(Signals, are_handled_in_the_loop_with_their_arguments) {
     Log log;
-    loop().add_signal_handler(SIGUSR1, [&](std::string name) {
-        log.push_back(name);
-        EXPECT_EQ(&get_running_loop(), &loop());
-        loop().stop();
-    }, "usr1");
+    loop().add_signal_handler(
+        SIGUSR1,
+        [&](std::string name) {
+            log.push_back(name);
+            EXPECT_EQ(&get_running_loop(), &loop());
+            loop().stop();
+        },
+        "usr1");
     loop().call_soon([] { ::raise(SIGUSR1); });
     loop().run_forever();
     EXPECT_EQ(log, (Log{"usr1"}));

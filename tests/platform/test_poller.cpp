@@ -54,7 +54,8 @@ struct Pair {
 };
 
 struct TestWatch : Watch {
-    explicit TestWatch(int descriptor, Mode how, std::uint8_t wanted = 0) : Watch(descriptor, how, [](Watch&) {}) {
+    explicit TestWatch(int descriptor, Mode how, std::uint8_t wanted = 0)
+        : Watch(descriptor, how, [](Watch&) {}) {
         interest = wanted;
     }
 };
@@ -83,7 +84,8 @@ class PollerTest : public ::testing::TestWithParam<Backend> {
     Wakeup wakeup;
     std::unique_ptr<Poller> poller;
 };
-INSTANTIATE_TEST_SUITE_P(Backends, PollerTest, ::testing::Values(Backend::EPOLL, Backend::URING), backend_name);
+INSTANTIATE_TEST_SUITE_P(Backends, PollerTest, ::testing::Values(Backend::EPOLL, Backend::URING),
+                         backend_name);
 
 }  // namespace
 

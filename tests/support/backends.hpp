@@ -34,6 +34,7 @@ std::string backend_name(const ::testing::TestParamInfo<coil::Backend>& info);
 
 }  // namespace support
 
-#define ON_EVERY_BACKEND(fixture)                                                                               \
-    INSTANTIATE_TEST_SUITE_P(Backends, fixture, ::testing::Values(coil::Backend::EPOLL, coil::Backend::URING), \
+#define ON_EVERY_BACKEND(fixture)                                                           \
+    INSTANTIATE_TEST_SUITE_P(Backends, fixture,                                             \
+                             ::testing::Values(coil::Backend::EPOLL, coil::Backend::URING), \
                              support::backend_name)

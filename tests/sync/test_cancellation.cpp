@@ -55,9 +55,7 @@ class SleepRow : public Row {
         begun_ = get_running_loop().time();
         return await_it(sleep(1s), tried);
     }
-    Coro<> complete() override {
-        co_await sleep(begun_ + 1s - get_running_loop().time());
-    }
+    Coro<> complete() override { co_await sleep(begun_ + 1s - get_running_loop().time()); }
 
   private:
     TimePoint begun_;
@@ -125,7 +123,8 @@ class WaitFirstRow : public WaitFuturesRow {
   public:
     Coro<> wait(bool tried) override {
         std::vector<Future<int>> futures{future_, other_};
-        return await_it(coil::wait(std::move(futures), {.timeout = 1h, .return_when = FIRST_COMPLETED}), tried);
+        return await_it(coil::wait(std::move(futures), {.timeout = 1h, .return_when = FIRST_COMPLETED}),
+                        tried);
     }
 };
 
@@ -497,7 +496,8 @@ class Cancelling : public ::testing::TestWithParam<std::tuple<Named, bool>> {
 std::string row_name(const ::testing::TestParamInfo<std::tuple<Named, bool>>& info) {
     return std::string(std::get<0>(info.param).name) + (std::get<1>(info.param) ? "_tried" : "");
 }
-INSTANTIATE_TEST_SUITE_P(Every, Cancelling, ::testing::Combine(::testing::ValuesIn(ROWS), ::testing::Bool()), row_name);
+INSTANTIATE_TEST_SUITE_P(Every, Cancelling, ::testing::Combine(::testing::ValuesIn(ROWS), ::testing::Bool()),
+                         row_name);
 
 constexpr int TURNS = 7;
 
@@ -610,8 +610,12 @@ TEST_P(Cancelling, by_destroying_the_loop) {
             Alive alive;
             co_await row->follow();
         };
-        { Task<> task = loop->create_task(main()); }
-        { Task<> behind = loop->create_task(follower()); }
+        {
+            Task<> task = loop->create_task(main());
+        }
+        {
+            Task<> behind = loop->create_task(follower());
+        }
         for (int i = 0; i < 3; ++i) run_one_turn(*loop);
         loop->close();
         loop.reset();
@@ -632,9 +636,13 @@ TEST_P(Cancelling, by_destroying_the_loop_in_the_turns_after_its_completion) {
                 co_await waiting_task(*row, tried());
             };
             auto completing = [&]() -> Coro<> { co_await row->complete(); };
-            { Task<> task = loop->create_task(main()); }
+            {
+                Task<> task = loop->create_task(main());
+            }
             for (int i = 0; i < 4; ++i) run_one_turn(*loop);
-            { Task<> completion = loop->create_task(completing()); }
+            {
+                Task<> completion = loop->create_task(completing());
+            }
             for (int i = 0; i < distance; ++i) run_one_turn(*loop);
             loop->close();
             loop.reset();

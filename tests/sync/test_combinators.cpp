@@ -55,8 +55,9 @@ TEST(Gather, takes_coroutines_tasks_and_futures_of_any_type) {
         future.set_result(0.5);
         Task<std::string> task = create_task(text());
         auto results = co_await gather(nothing(), task, future, give(1), sleep(1s), sleep(1s, 9));
-        static_assert(std::is_same_v<decltype(results),
-                                     std::tuple<std::monostate, std::string, double, int, std::monostate, int>>);
+        static_assert(
+            std::is_same_v<decltype(results),
+                           std::tuple<std::monostate, std::string, double, int, std::monostate, int>>);
         EXPECT_EQ(std::get<1>(results), "text");
         EXPECT_EQ(std::get<2>(results), 0.5);
         EXPECT_EQ(std::get<5>(results), 9);
@@ -134,7 +135,8 @@ TEST(Gather, the_same_future_twice_runs_once) {
         Task<int> task = create_task(give_after(1s, 5));
         auto both = co_await gather(task, task);
         EXPECT_EQ(both, std::tuple(5, 5));
-        Task<std::string> moved = create_task([]() -> Coro<std::string> { co_return "long enough to be moved away"; }());
+        Task<std::string> moved =
+            create_task([]() -> Coro<std::string> { co_return "long enough to be moved away"; }());
         Task<std::string> same = moved;
         auto texts = co_await gather(std::move(moved), std::move(same));
         EXPECT_EQ(std::get<0>(texts), std::get<1>(texts));
@@ -168,7 +170,8 @@ TEST(Gather, with_return_exceptions_waits_for_all) {
     auto main = []() -> Coro<> {
         Future<int> cancelled = get_running_loop().create_future<int>();
         cancelled.cancel("gone");
-        auto [a, b, c] = co_await gather(return_exceptions, give_after(3s, 1), fail_after(1s, "no"), cancelled);
+        auto [a, b, c] =
+            co_await gather(return_exceptions, give_after(3s, 1), fail_after(1s, "no"), cancelled);
         EXPECT_EQ(a.value(), 1);
         EXPECT_EQ(error_text(b.exception()), "ValueError: no");
         EXPECT_TRUE(c.cancelled());
@@ -269,8 +272,12 @@ TEST(Gather, that_nobody_keeps_still_runs_its_children) {
     };
     auto main = [&]() -> Coro<> {
         reports.record(get_running_loop());
-        { auto dropped = gather(child(), child()); }
-        { auto failing = gather(fail_after(1s, "nobody")); }
+        {
+            auto dropped = gather(child(), child());
+        }
+        {
+            auto failing = gather(fail_after(1s, "nobody"));
+        }
         co_await sleep(5s);
     };
     run_virtual(main());
@@ -288,7 +295,9 @@ TEST(Gather, left_behind_with_its_loop_leaks_nothing) {
             auto both = gather(child(Alive()), child(Alive()));
             co_await both;
         };
-        { Task<> task = loop->create_task(main()); }
+        {
+            Task<> task = loop->create_task(main());
+        }
         for (int i = 0; i < 3; ++i) run_one_turn(*loop);
         loop->close();
     }
@@ -416,7 +425,8 @@ TEST(Wait, drops_duplicates) {
 TEST(Wait, may_be_called_again_for_what_is_pending) {
     auto main = []() -> Coro<> {
         std::vector<Task<int>> pending;
-        for (int i = 0; i < 5; ++i) pending.push_back(create_task(give_after(std::chrono::seconds(i + 1), i)));
+        for (int i = 0; i < 5; ++i)
+            pending.push_back(create_task(give_after(std::chrono::seconds(i + 1), i)));
         std::vector<int> order;
         while (!pending.empty()) {
             auto result = co_await wait(pending, {.return_when = FIRST_COMPLETED});
@@ -674,7 +684,9 @@ TEST(Shield, left_behind_with_its_loop_leaks_nothing) {
         auto loop = coil::testing::virtual_loop();
         auto child = [](Alive) -> Coro<> { co_await sleep(1h); };
         auto main = [&]() -> Coro<> { co_await shield(child(Alive())); };
-        { Task<> task = loop->create_task(main()); }
+        {
+            Task<> task = loop->create_task(main());
+        }
         for (int i = 0; i < 3; ++i) run_one_turn(*loop);
         loop->close();
     }

@@ -295,7 +295,8 @@ TEST(BoundedSemaphore, refuses_more_releases_than_acquisitions) {
         BoundedSemaphore semaphore(1);
         co_await semaphore.acquire();
         semaphore.release();
-        EXPECT_EQ(thrown_by([&] { semaphore.release(); }), "ValueError: BoundedSemaphore released too many times");
+        EXPECT_EQ(thrown_by([&] { semaphore.release(); }),
+                  "ValueError: BoundedSemaphore released too many times");
         EXPECT_FALSE(semaphore.locked());
         co_await semaphore.acquire();
         EXPECT_TRUE(semaphore.locked());

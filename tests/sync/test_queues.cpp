@@ -17,7 +17,8 @@ using Log = std::vector<std::string>;
 
 Coro<> getter(Queue<int>& queue, Log& log, std::string name) {
     auto outcome = co_await try_await(queue.get());
-    log.push_back(name + " " + (outcome.has_value() ? std::to_string(*outcome) : error_text(outcome.exception())));
+    log.push_back(name + " " +
+                  (outcome.has_value() ? std::to_string(*outcome) : error_text(outcome.exception())));
 }
 Coro<> putter(Queue<int>& queue, Log& log, int item) {
     auto outcome = co_await try_await(queue.put(item));
@@ -66,7 +67,9 @@ TEST(Queue, carries_move_only_items) {
     auto main = []() -> Coro<> {
         Queue<std::unique_ptr<int>> queue(1);
         co_await queue.put(std::make_unique<int>(1));
-        auto fill = [](Queue<std::unique_ptr<int>>& q) -> Coro<> { co_await q.put(std::make_unique<int>(2)); };
+        auto fill = [](Queue<std::unique_ptr<int>>& q) -> Coro<> {
+            co_await q.put(std::make_unique<int>(2));
+        };
         Task<> task = create_task(fill(queue));
         co_await sleep(0s);
         auto first = co_await queue.get();
@@ -193,8 +196,9 @@ TEST(Queue, shutting_down_wakes_all_who_wait) {
         co_await gather(tasks);
     };
     run_virtual(main());
-    EXPECT_EQ(log, (Log{"a QueueShutDown: queue is shut down", "b QueueShutDown: queue is shut down",
-                        "put 1 QueueShutDown: queue is shut down", "put 2 QueueShutDown: queue is shut down"}));
+    EXPECT_EQ(log,
+              (Log{"a QueueShutDown: queue is shut down", "b QueueShutDown: queue is shut down",
+                   "put 1 QueueShutDown: queue is shut down", "put 2 QueueShutDown: queue is shut down"}));
 }
 
 TEST(Queue, shut_down_at_once_drops_its_items_and_counts_them_done) {
@@ -202,7 +206,9 @@ TEST(Queue, shut_down_at_once_drops_its_items_and_counts_them_done) {
     auto main = [&]() -> Coro<> {
         Queue<Alive> queue;
         for (int i = 0; i < 3; ++i) queue.put_nowait(Alive());
-        { [[maybe_unused]] Alive taken = queue.get_nowait(); }
+        {
+            [[maybe_unused]] Alive taken = queue.get_nowait();
+        }
         auto joiner = [&]() -> Coro<> { co_await queue.join(); };
         Task<> join = create_task(joiner());
         co_await sleep(0s);

@@ -140,7 +140,9 @@ TEST(TaskGroup, errors_come_in_order_of_completion_and_the_bodys_last) {
             throw LookupError("body");
         };
         std::string error = co_await ended_with(body);
-        EXPECT_EQ(error, "unhandled errors in a TaskGroup: [ValueError: first, TypeError: cleanup, LookupError: body]");
+        EXPECT_EQ(
+            error,
+            "unhandled errors in a TaskGroup: [ValueError: first, TypeError: cleanup, LookupError: body]");
     };
     run_virtual(main());
 }
@@ -247,7 +249,8 @@ TEST(TaskGroup, an_outside_cancel_that_meets_an_error_is_delivered_after_the_gro
         co_await task;
     };
     run_virtual(main());
-    EXPECT_EQ(log, (Log{"unhandled errors in a TaskGroup: [ValueError: cleanup]", "count 1", "CancelledError"}));
+    EXPECT_EQ(log,
+              (Log{"unhandled errors in a TaskGroup: [ValueError: cleanup]", "count 1", "CancelledError"}));
 }
 
 TEST(TaskGroup, nested_groups_that_fail_together_give_nested_errors) {
@@ -262,7 +265,8 @@ TEST(TaskGroup, nested_groups_that_fail_together_give_nested_errors) {
         };
         std::string error = co_await ended_with(outer);
         EXPECT_EQ(error,
-                  "unhandled errors in a TaskGroup: [ValueError: outer, unhandled errors in a TaskGroup: [ValueError: "
+                  "unhandled errors in a TaskGroup: [ValueError: outer, unhandled errors in a TaskGroup: "
+                  "[ValueError: "
                   "inner]]");
         EXPECT_EQ(current_task().cancelling(), 0);
         co_await sleep(1s);
@@ -451,7 +455,9 @@ TEST(TaskGroup, leaves_nothing_behind_when_destroyed_with_its_loop) {
     };
     {
         auto loop = coil::testing::virtual_loop();
-        { Task<> task = loop->create_task(block()); }
+        {
+            Task<> task = loop->create_task(block());
+        }
         for (int i = 0; i < 3; ++i) run_one_turn(*loop);
         loop->close();
     }

@@ -122,7 +122,8 @@ TEST(Timeout, of_a_huge_duration_does_not_overflow) {
     auto main = []() -> Coro<> {
         auto body = [](Timeout&) -> Coro<> { co_await sleep(24h); };
         co_await async_with(timeout(Duration::max()), body);
-        co_await async_with(timeout(std::chrono::duration<double>(std::numeric_limits<double>::infinity())), body);
+        co_await async_with(timeout(std::chrono::duration<double>(std::numeric_limits<double>::infinity())),
+                            body);
         std::chrono::duration<double> nan(std::numeric_limits<double>::quiet_NaN());
         EXPECT_EQ(thrown_by([&] { return timeout(nan); }).substr(0, 10), "ValueError");
     };

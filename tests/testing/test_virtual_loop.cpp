@@ -26,7 +26,9 @@ std::string deadlock_text(Coro<> main) {
     return "no deadlock";
 }
 
-bool contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
+bool contains(std::string_view text, std::string_view part) {
+    return text.find(part) != std::string_view::npos;
+}
 
 }  // namespace
 
@@ -87,11 +89,12 @@ TEST(VirtualLoop, a_deadlock_is_an_error_that_names_the_tasks_and_what_they_wait
         co_await gather(lock_task, event_task, semaphore_task, get_task, put_task, future_task, task_task);
     };
     std::string text = deadlock_text(main());
-    for (std::string_view part : {"deadlock", "Task 'main task' waiting for", "Task 'locker' waiting for Lock.acquire",
-                                  "Task 'eventer' waiting for Event.wait", "Task 'semaphorer' waiting for Semaphore.acquire",
-                                  "Task 'getter' waiting for Queue.get", "Task 'putter' waiting for Queue.put",
-                                  "Task 'futurer' waiting for Future", "Task 'tasker' waiting for Task 'locker'",
-                                  "test_virtual_loop.cpp:"}) {
+    for (std::string_view part :
+         {"deadlock", "Task 'main task' waiting for", "Task 'locker' waiting for Lock.acquire",
+          "Task 'eventer' waiting for Event.wait", "Task 'semaphorer' waiting for Semaphore.acquire",
+          "Task 'getter' waiting for Queue.get", "Task 'putter' waiting for Queue.put",
+          "Task 'futurer' waiting for Future", "Task 'tasker' waiting for Task 'locker'",
+          "test_virtual_loop.cpp:"}) {
         EXPECT_TRUE(contains(text, part)) << "misses '" << part << "' in\n" << text;
     }
 }
@@ -99,7 +102,8 @@ TEST(VirtualLoop, a_deadlock_is_an_error_that_names_the_tasks_and_what_they_wait
 TEST(VirtualLoop, a_deadlock_in_combinators_says_so) {
     auto waiting = []() -> Coro<> {
         Event never;
-        Task<> child = create_task(Coro<>([](Event& e) -> Coro<> { co_await e.wait(); }(never)), {.name = "child"});
+        Task<> child =
+            create_task(Coro<>([](Event& e) -> Coro<> { co_await e.wait(); }(never)), {.name = "child"});
         std::vector<Task<>> tasks{child};
         co_await wait(tasks);
     };
