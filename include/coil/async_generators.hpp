@@ -172,7 +172,7 @@ class [[nodiscard]] AsyncGenerator {
         return *promise_;
     }
 
-    class Next final : public detail::Operation<std::optional<T>> {
+    class [[nodiscard("co_await it")]] Next final : public detail::Operation<std::optional<T>> {
       public:
         explicit Next(promise_type& generator) : generator_(&generator) {}
         Next(Next&& other) noexcept : generator_(other.generator_) {}

@@ -43,16 +43,19 @@ struct GatherChild : DoneNode {
     bool movable = false;    // the result may be moved out: nobody else was given the future
 };
 
-/// gather() without its results' types. Part of the future that gather() gives.
-class Gathering {
+/// gather() without its results' types. Part of the future that gather() gives, which it keeps alive until every child is done
+/// or the loop is closed.
+class Gathering : private LoopResource {
   public:
     Gathering(const Gathering&) = delete;
     Gathering& operator=(const Gathering&) = delete;
 
   protected:
     explicit Gathering(bool return_errors) noexcept : return_errors_(return_errors) {}
-    virtual ~Gathering();
+    ~Gathering() override = default;
 
+    /// First thing in the destructor of whoever has the children.
+    void leave_children() noexcept;
     void begin(FutureBase& outer, GatherChild* children, std::size_t count);
     bool cancel_children(std::string_view message);
     /// All children are done: puts the results into the future.
@@ -61,6 +64,7 @@ class Gathering {
   private:
     friend struct GatherChild;
     void child_done(GatherChild& child);
+    void loop_closed() noexcept override;
 
     FutureBase* outer_ = nullptr;
     GatherChild* children_ = nullptr;
@@ -69,9 +73,6 @@ class Gathering {
     bool return_errors_;
     bool cancel_requested_ = false;
 };
-
-template <class A>
-concept FutureLike = requires(const std::remove_cvref_t<A>& a) { []<class T>(const Future<T>&) {}(a); };
 
 /// The future of something awaitable; a coroutine becomes a task at once.
 template <class A>
@@ -130,6 +131,7 @@ class GatherTupleState final : public FutureState<GatherTuple<ERRORS, Ts...>>, p
           children_[i++].future = to_future(std::forward<As>(awaitables)).handle()),
          ...);
     }
+    ~GatherTupleState() override { leave_children(); }
     void start() { begin(*this, children_.data(), children_.size()); }
     bool cancel(std::string_view message) override { return !this->done() && cancel_children(message); }
 
@@ -169,6 +171,7 @@ class GatherVectorState final
             }
         }
     }
+    ~GatherVectorState() override { leave_children(); }
     void start() { begin(*this, children_.get(), size_); }
     bool cancel(std::string_view message) override { return !this->done() && cancel_children(message); }
 
@@ -261,7 +264,8 @@ Coro<> wait_for_futures(std::vector<Ref<FutureBase>> futures, WaitOptions option
 /// Cancels and waits until it is done.
 Coro<> cancel_and_wait(Ref<FutureBase> future);
 [[noreturn]] void throw_timed_out_of(std::exception_ptr cause);
-void report_shielded_error(FutureBase& inner);
+/// When the outer future of a shield ends before the inner one: the inner one goes on, watched for errors.
+void let_go_when_done(FutureBase& outer, FutureBase& inner, DoneCallback follow);
 
 template <class F>
 Coro<WaitResult<F>> wait_typed(std::vector<F> futures, WaitOptions options) {
@@ -384,11 +388,7 @@ auto shield(A&& awaitable) -> Future<detail::ResultOf<A>> {
             outer.set_result(*static_cast<const T*>(state.value()));
         }
     });
-    outer.add_done_callback([inner, follow](Future<T>) mutable {
-        if (inner.done()) return;
-        inner.remove_done_callback(follow);
-        inner.add_done_callback([](Future<T> ended) { detail::report_shielded_error(ended.state()); });
-    });
+    detail::let_go_when_done(outer.state(), inner.state(), std::move(follow));
     return outer;
 }
 

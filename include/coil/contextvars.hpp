@@ -82,7 +82,11 @@ class ContextScope {
 };
 
 struct ContextState : Pooled {
-    ContextSlot slot;
+    ContextState() = default;
+    ContextState(const ContextState&) = delete;
+    virtual ~ContextState() = default;
+    ContextSlot own;
+    ContextSlot* slot = &own;  // or that of a task
     bool entered = false;
     std::atomic<unsigned> count_{0};
     void retain() noexcept { count_.fetch_add(1, std::memory_order_relaxed); }
@@ -111,14 +115,14 @@ class Context {
 
     template <class T>
     bool contains(const ContextVar<T>& var) const noexcept {
-        return state_->slot.find(var.id_) != nullptr;
+        return state_->slot->find(var.id_) != nullptr;
     }
     /// The value that the variable has here; LookupError if it has none.
     template <class T>
     T operator[](const ContextVar<T>& var) const;
     std::size_t size() const noexcept;
 
-    friend bool operator==(const Context&, const Context&) = default;
+    friend bool operator==(const Context& a, const Context& b) noexcept { return a.state_->slot == b.state_->slot; }
 
     /// For coil's own layers.
     explicit Context(detail::Ref<detail::ContextState> state) : state_(std::move(state)) {}
@@ -232,7 +236,7 @@ class ContextVar {
 
 template <class T>
 T Context::operator[](const ContextVar<T>& var) const {
-    auto* value = state_->slot.find(var.id_);
+    auto* value = state_->slot->find(var.id_);
     if (!value) throw LookupError("context variable '" + var.name() + "' is not set in this context");
     return static_cast<detail::TypedContextValue<T>*>(value)->value;
 }

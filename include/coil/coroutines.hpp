@@ -343,7 +343,7 @@ class Outcome {
 namespace detail {
 
 template <class Inner, class T>
-class TryAwaiter : public OperationTag {
+class [[nodiscard("co_await it")]] TryAwaiter : public OperationTag {
   public:
     using AwaiterType = decltype(AwaitTraits<Inner>::awaiter(std::declval<Inner>()));
 

@@ -204,6 +204,9 @@ Future<T> EventLoop::create_future() {
 
 namespace detail {
 
+template <class A>
+concept FutureLike = requires(const std::remove_cvref_t<A>& a) { []<class T>(const Future<T>&) {}(a); };
+
 /// The wait for a future's end. Its node is the entry in the future's list.
 class FutureWaiter : public Waiter {
   public:

@@ -38,7 +38,7 @@ namespace detail {
 
 /// The wait for a primitive; RESULT is bool (`acquire`), void (`aenter`) or Held (`scoped`).
 template <class Primitive, class Result>
-class Acquire final : public Operation<Result> {
+class [[nodiscard("co_await it")]] Acquire final : public Operation<Result> {
   public:
     explicit Acquire(Primitive& primitive) noexcept : waiter_(primitive) {}
     Acquire(Acquire&& other) noexcept : waiter_(other.waiter_.primitive()) {}

@@ -179,12 +179,8 @@ Task<T> ensure_future(Task<T> task) {
 
 /// True of futures and tasks.
 template <class T>
-constexpr bool isfuture(const Future<T>&) noexcept {
-    return true;
-}
-template <class T>
 constexpr bool isfuture(const T&) noexcept {
-    return false;
+    return detail::FutureLike<T>;
 }
 /// True of coroutines.
 template <class T>

@@ -65,21 +65,21 @@ void ContextSlot::erase(std::uint64_t var) {
 
 Context Context::copy() const {
     Context copy;
-    copy.state_->slot.map = state_->slot.map;
+    copy.state_->slot->map = state_->slot->map;
     return copy;
 }
 
-std::size_t Context::size() const noexcept { return state_->slot.map ? state_->slot.map->entries.size() : 0; }
+std::size_t Context::size() const noexcept { return state_->slot->map ? state_->slot->map->entries.size() : 0; }
 
 Context::Entry::Entry(detail::ContextState& state) : state_(state) {
     if (state.entered) throw RuntimeError("cannot enter context: it is already entered; run in a copy() of it");
     state.entered = true;
-    scope_.emplace(state.slot);
+    scope_.emplace(*state.slot);
 }
 
 Context copy_context() {
     Context copy;
-    copy.state()->slot.map = detail::current_context().map;
+    copy.state()->slot->map = detail::current_context().map;
     return copy;
 }
 

@@ -25,7 +25,7 @@ struct CallbackNode final : DoneNode, Pooled {
         std::unique_ptr<CallbackNode> node(&static_cast<CallbackNode&>(self));
         auto future = Ref<FutureBase>::adopt(node->keeps_);
         if (how == How::DISCARD) return;
-        ContextScope scope(node->given_context ? node->given_context->slot : node->context);
+        ContextScope scope(node->given_context ? *node->given_context->slot : node->context);
         try {
             node->callable->call(*future);
         } catch (const KeyboardInterrupt&) {
@@ -45,13 +45,16 @@ struct CallbackNode final : DoneNode, Pooled {
 
 FutureBase::FutureBase(EventLoop& loop) noexcept : anchor_(loop.core().anchor) {}
 
-FutureBase::~FutureBase() { forget_waiters(); }
+FutureBase::~FutureBase() { forget_callbacks(); }
 
-void FutureBase::forget_waiters() noexcept {
-    last_ = nullptr;
-    while (DoneNode* node = first_) {
-        first_ = node->next();
-        if (node->keeps_) delete static_cast<CallbackNode*>(node);  // the others live in their waiters
+void FutureBase::forget_callbacks() noexcept {
+    for (DoneNode* node = first_; node;) {
+        DoneNode* next = node->next();
+        if (node->keeps_) {  // the others live in their waiters, which take them out themselves
+            remove_waiter(*node);
+            delete static_cast<CallbackNode*>(node);
+        }
+        node = next;
     }
 }
 
@@ -115,7 +118,7 @@ void FutureBase::settle(State state) {
     state_ = state;
     if (!first_) return;
     EventLoop* loop = anchor_->loop;
-    if (!loop || loop->core().destroying) return forget_waiters();  // perhaps in a destructor: no place to throw
+    if (!loop || loop->core().destroying) return forget_callbacks();  // perhaps in a destructor: no place to throw
     if (loop->is_closed()) throw RuntimeError("Event loop is closed");
     for (DoneNode* node = first_; node; node = node->next()) {
         if (node->keeps_) retain();

@@ -71,14 +71,19 @@ TaskBase::~TaskBase() { destroy_frames(); }
 
 std::string TaskBase::get_name() const { return name_ ? *name_ : "Task-" + std::to_string(number_); }
 
+namespace {
+
+/// A task's own context, seen through a Context: it keeps the task.
+struct TaskContext final : ContextState {
+    explicit TaskContext(TaskBase& owner) : task(&owner) { slot = &owner.context(); }
+    Ref<TaskBase> task;
+};
+
+}  // namespace
+
 Context TaskBase::get_context() {
-    if (!given_context_) {
-        // From now on the task and the handle share one; a running step already points at the old slot.
-        given_context_ = Ref<ContextState>(new ContextState);
-        given_context_->slot.map = std::move(context_.map);
-        if (thread_state.context == &context_) thread_state.context = &given_context_->slot;
-    }
-    return Context(given_context_);
+    if (given_context_) return Context(given_context_);
+    return Context(Ref<ContextState>(new TaskContext(*this)));
 }
 
 std::string TaskBase::describe() const {
@@ -205,6 +210,7 @@ void TaskBase::abandon() noexcept {
     }
     waiting_on_ = nullptr;
     destroy_frames();
+    forget_callbacks();  // they may hold this task through others
     release();
 }
 

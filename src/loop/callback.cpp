@@ -28,7 +28,7 @@ void CallbackBase::cancel() noexcept {
 Context CallbackBase::get_context() const {
     if (context_given_) return Context(given_);
     Context context;
-    context.state()->slot.map = own_.map;
+    context.state()->slot->map = own_.map;
     return context;
 }
 

@@ -14,7 +14,8 @@ void GatherChild::run(Runnable& self, How how) {
     if (how == How::RUN) child.gathering->child_done(child);
 }
 
-Gathering::~Gathering() {
+void Gathering::leave_children() noexcept {
+    if (linked()) unlink();
     for (std::size_t i = 0; i < count_; ++i) {
         GatherChild& child = children_[i];
         if (!child.duplicate && !child.future->done()) child.future->remove_waiter(child);
@@ -40,7 +41,8 @@ void Gathering::begin(FutureBase& outer, GatherChild* children, std::size_t coun
             if (children[j].future == children[i].future) children[i].movable = children[j].movable = false;
         }
     }
-    outer.retain();  // until every child is done
+    outer.retain();  // until every child is done, or the loop is closed
+    outer.get_loop().core().resources.push_back(*this);
     for (std::size_t i = 0; i < count; ++i) {
         if (!children[i].duplicate && !children[i].future->done()) children[i].future->add_waiter(children[i]);
     }
@@ -56,7 +58,10 @@ void Gathering::begin(FutureBase& outer, GatherChild* children, std::size_t coun
 void Gathering::child_done(GatherChild& child) {
     Ref<FutureBase> keep(outer_);
     bool last = --unfinished_ == 0;
-    if (last) outer_->release();
+    if (last && linked()) {
+        unlink();
+        outer_->release();
+    }
     if (outer_->done()) {
         child.future->mark_retrieved();
         return;
@@ -80,6 +85,8 @@ void Gathering::child_done(GatherChild& child) {
     }
 }
 
+void Gathering::loop_closed() noexcept { outer_->release(); }
+
 bool Gathering::cancel_children(std::string_view message) {
     bool cancelled = false;
     for (std::size_t i = 0; i < count_; ++i) {
@@ -93,23 +100,36 @@ bool Gathering::cancel_children(std::string_view message) {
 
 namespace {
 
-/// One future that wait() looks at.
 class WaitForSeveral;
+struct WaitedFuture;
+using WaitedFutures = std::vector<WaitedFuture>;
+
+/// One future that wait() looks at. When the wait is over, others may have ended since: their nodes are in the ready queue, and
+/// keep all of them until they have left it.
 struct WaitedFuture final : DoneNode {
     WaitedFuture() noexcept : DoneNode(&WaitedFuture::run) {}
-    ~WaitedFuture() {
-        if (future && !future->done()) future->remove_waiter(*this);
-    }
     static void run(Runnable& self, How how);
+    void leave(const std::shared_ptr<WaitedFutures>& all) {
+        wait = nullptr;
+        if (!listed) return;
+        if (!future->done()) {
+            future->remove_waiter(*this);
+        } else if (!ran) {
+            keeps_all = all;
+        }
+    }
     WaitForSeveral* wait = nullptr;
     Ref<FutureBase> future;
+    std::shared_ptr<WaitedFutures> keeps_all;
+    bool listed = false;  // was put into the future's list
+    bool ran = false;
 };
 
 /// The one wait of wait() and of cancel_and_wait(): until enough futures are done or a timer fires.
 class WaitForSeveral final : public LeafWaiter, public OperationTag {
   public:
     WaitForSeveral(const std::vector<Ref<FutureBase>>& futures, ReturnWhen when, std::optional<Duration> limit)
-        : nodes_(std::make_shared<std::vector<WaitedFuture>>(futures.size())),
+        : nodes_(std::make_shared<WaitedFutures>(futures.size())),
           pending_(futures.size()),
           when_(when),
           limit_(limit) {
@@ -117,7 +137,7 @@ class WaitForSeveral final : public LeafWaiter, public OperationTag {
     }
     ~WaitForSeveral() {
         timer_.cancel();
-        for (WaitedFuture& node : *nodes_) node.wait = nullptr;
+        for (WaitedFuture& node : *nodes_) node.leave(nodes_);
     }
 
     bool await_ready() const noexcept { return false; }
@@ -132,6 +152,7 @@ class WaitForSeveral final : public LeafWaiter, public OperationTag {
                 // Counts in the next turn, as a done callback does.
                 loop.call_soon([nodes = nodes_, &node] { WaitedFuture::run(node, Runnable::How::RUN); });
             } else {
+                node.listed = true;
                 node.future->add_waiter(node);
             }
         }
@@ -157,7 +178,7 @@ class WaitForSeveral final : public LeafWaiter, public OperationTag {
         if (pending()) wake();
     }
 
-    std::shared_ptr<std::vector<WaitedFuture>> nodes_;  // shared with callbacks that may run after the wait
+    std::shared_ptr<WaitedFutures> nodes_;  // shared with what may come after the wait
     std::size_t pending_;
     ReturnWhen when_;
     std::optional<Duration> limit_;
@@ -166,6 +187,8 @@ class WaitForSeveral final : public LeafWaiter, public OperationTag {
 
 void WaitedFuture::run(Runnable& self, How how) {
     auto& node = static_cast<WaitedFuture&>(self);
+    auto keep = std::move(node.keeps_all);
+    node.ran = true;
     if (how == How::RUN && node.wait) node.wait->one_done(*node.future);
 }
 
@@ -184,14 +207,54 @@ Coro<> cancel_and_wait(Ref<FutureBase> future) {
 
 void throw_timed_out_of(std::exception_ptr cause) { throw TimeoutError(std::move(cause)); }
 
-void report_shielded_error(FutureBase& inner) {
-    if (inner.cancelled()) return;
-    std::exception_ptr error = inner.exception();
-    if (!error) return;
-    ExceptionContext context{.message = short_type_name(*exception_type(error)) + " exception in shielded future",
-                             .exception = error};
-    context.future_state = &inner;
-    inner.get_loop().call_exception_handler(context);
+// ---- shield
+
+namespace {
+
+/// Watches an inner future that nobody awaits any more.
+class ReportError final : public DoneCallable {
+  public:
+    void call(FutureBase& inner) override {
+        if (inner.cancelled()) return;
+        std::exception_ptr error = inner.exception();
+        if (!error) return;
+        ExceptionContext context{.message = short_type_name(*exception_type(error)) + " exception in shielded future",
+                                 .exception = error};
+        context.future_state = &inner;
+        inner.get_loop().call_exception_handler(context);
+    }
+    const std::type_info& type() const noexcept override { return typeid(ReportError); }
+};
+
+/// The outer future's callback. Outer and inner hold one another while both are pending: the loop's end cuts that.
+class LetGo final : public DoneCallable, private LoopResource {
+  public:
+    LetGo(FutureBase& inner, DoneCallback follow) : inner_(&inner), follow_(std::move(follow)) {
+        inner.get_loop().core().resources.push_back(*this);
+    }
+    ~LetGo() override {
+        if (linked()) unlink();
+    }
+    void call(FutureBase&) override {
+        if (!inner_ || inner_->done()) return;
+        inner_->remove_done_callback(*follow_.callable());
+        inner_->add_done_callback(Ref<DoneCallable>(new ReportError), {});
+    }
+    const std::type_info& type() const noexcept override { return typeid(LetGo); }
+
+  private:
+    void loop_closed() noexcept override {
+        auto inner = std::move(inner_);
+        auto follow = std::move(follow_);
+    }
+    Ref<FutureBase> inner_;
+    DoneCallback follow_;
+};
+
+}  // namespace
+
+void let_go_when_done(FutureBase& outer, FutureBase& inner, DoneCallback follow) {
+    outer.add_done_callback(Ref<DoneCallable>(new LetGo(inner, std::move(follow))), {});
 }
 
 }  // namespace coil::detail

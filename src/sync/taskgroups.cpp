@@ -65,13 +65,13 @@ EventLoop& TaskGroupState::check_accepting() const {
 
 void TaskGroupState::add(FutureBase& task) {
     auto child = std::make_unique<Child>(*this, task);
-    if (task.done()) {  // it ended inside create_task
-        children_.push_back(*child);
-        child_done(*child.release());
-        return;
-    }
     children_.push_back(*child);
-    task.add_waiter(*child.release());
+    if (task.done()) {
+        // It ended inside create_task; its error must not cancel the body before that has gone on.
+        loop_->core().ready.push(*child.release());
+    } else {
+        task.add_waiter(*child.release());
+    }
 }
 
 void TaskGroupState::child_done(Child& ended) {
@@ -124,8 +124,6 @@ Coro<bool> TaskGroupState::exit(std::exception_ptr error) {
     bool body_cancelled = is_cancelled_error(error);
     if (is_interrupt(error) && !interrupt_) interrupt_ = error;
     std::exception_ptr cancellation = body_cancelled ? error : nullptr;
-    // The group's own request to the parent is taken back here; what is left came from outside.
-    if (parent_cancelled_ && parent_->uncancel() == 0) cancellation = nullptr;
     if (error && !aborting_) abort();
 
     while (!children_.empty()) {
@@ -137,6 +135,8 @@ Coro<bool> TaskGroupState::exit(std::exception_ptr error) {
     }
 
     if (interrupt_) std::rethrow_exception(interrupt_);
+    // The group's own request to the parent is taken back here; what is left came from outside.
+    if (parent_cancelled_ && parent_->uncancel() == 0) cancellation = nullptr;
     if (cancellation && errors_.empty()) {
         if (cancellation == error) co_return false;
         std::rethrow_exception(cancellation);

@@ -62,7 +62,9 @@ TEST(Stack, of_a_task_that_has_not_begun_is_its_function) {
         Task<> task = create_task(outermost_function());
         auto stack = task.get_stack();
         EXPECT_EQ(stack.size(), 1u);
-        if (!stack.empty()) EXPECT_TRUE(contains(stack[0].function, "outermost_function"));
+        if (!stack.empty()) {
+            EXPECT_TRUE(contains(stack[0].function, "outermost_function"));
+        }
         co_return;
     };
     run_virtual(main());

@@ -330,7 +330,9 @@ TEST_F(LoopTest, what_is_dropped_may_use_the_loop_that_closes) {
         EventLoop* loop;
         ~Cancels() {
             handle.cancel();
-            if (loop) EXPECT_TRUE(loop->is_closed());
+            if (loop) {
+                EXPECT_TRUE(loop->is_closed());
+            }
         }
         Cancels(Handle h, EventLoop* l) : handle(std::move(h)), loop(l) {}
         Cancels(Cancels&& other) noexcept

@@ -212,7 +212,9 @@ TEST_P(PollerTest, adding_and_removing_thousands_of_times_leaves_nothing) {
     for (int i = 0; i < 5000; ++i) {
         TestWatch watch(pair.a, i % 2 ? Watch::Mode::EDGE : Watch::Mode::LEVEL, READABLE);
         poller->add(watch);
-        if (i % 3 == 0) EXPECT_EQ(wait(), Watches{&watch});
+        if (i % 3 == 0) {
+            EXPECT_EQ(wait(), Watches{&watch});
+        }
         poller->remove(watch);
     }
     EXPECT_EQ(open_fds(), fds);

@@ -47,7 +47,7 @@ class CallbackBase : public Timer, public Pooled {
     bool cancelled() const noexcept { return cancelled_.load(std::memory_order_relaxed); }
 
     EventLoop& loop() const noexcept { return *loop_; }
-    ContextSlot& context() noexcept { return context_given_ ? given_->slot : own_; }
+    ContextSlot& context() noexcept { return context_given_ ? *given_->slot : own_; }
     /// Before it is queued: run in this context instead of a copy of the current one.
     void share_context(Ref<ContextState> state) noexcept {
         own_.~ContextSlot();

@@ -110,6 +110,8 @@ class FutureBase : public Pooled {
     virtual ~FutureBase();
 
     void settle(State state);
+    /// Drops the callbacks uncalled.
+    void forget_callbacks() noexcept;
     void settle_cancelled(std::exception_ptr error) {
         error_ = std::move(error);
         settle(State::CANCELLED);
@@ -121,7 +123,6 @@ class FutureBase : public Pooled {
 
   private:
     [[noreturn]] void throw_no_result();
-    void forget_waiters() noexcept;
     void destroy() noexcept;
     void report_unseen_error() noexcept;
 

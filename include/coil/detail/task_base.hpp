@@ -57,7 +57,7 @@ class TaskBase : public FutureBase, public Runnable, public ListNode {
     std::string get_name() const;
     void set_name(std::string_view name) { name_ = std::make_unique<std::string>(name); }
     Context get_context();
-    ContextSlot& context() noexcept { return given_context_ ? given_context_->slot : context_; }
+    ContextSlot& context() noexcept { return given_context_ ? *given_context_->slot : context_; }
 
     Waiter* waiting_on() const noexcept { return waiting_on_; }
     /// The innermost coroutine; null when the task is done.
