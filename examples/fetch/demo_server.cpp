@@ -44,6 +44,7 @@ Coro<coil::Server> start_demo_server() { return coil::start_server(serve, "127.0
 std::vector<std::string> demo_urls(const coil::Server& server) {
     int port = server.sockets().front().getsockname().port;
     std::vector<std::string> urls;
-    for (const char* path : {"/sized", "/chunked", "/slow"}) urls.push_back(fmt::format("http://127.0.0.1:{}{}", port, path));
+    for (const char* path : {"/sized", "/chunked", "/slow"})
+        urls.push_back(fmt::format("http://127.0.0.1:{}{}", port, path));
     return urls;
 }

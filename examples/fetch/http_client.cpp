@@ -36,7 +36,8 @@ std::size_t parse_size(std::string_view text, int base) {
 /// A line of the head, without its end. The end of the stream is an error here.
 Coro<std::string> read_head_line(StreamReader reader) {
     std::string line = co_await reader.readline();
-    if (!line.ends_with('\n')) throw BadAnswer("malformed answer: the connection was closed in the middle of the head");
+    if (!line.ends_with('\n'))
+        throw BadAnswer("malformed answer: the connection was closed in the middle of the head");
     co_return std::string(trimmed(line));
 }
 
@@ -109,7 +110,8 @@ std::string explain(const std::exception_ptr& error, coil::Duration limit) {
     try {
         std::rethrow_exception(error);
     } catch (const coil::IncompleteReadError& e) {
-        return fmt::format("the connection was closed after {} of {} bytes", e.partial().size(), e.expected().value_or(0));
+        return fmt::format("the connection was closed after {} of {} bytes", e.partial().size(),
+                           e.expected().value_or(0));
     } catch (const coil::TimeoutError&) {
         return fmt::format("timed out after {} s", std::chrono::duration<double>(limit).count());
     } catch (const std::exception& e) {
@@ -145,9 +147,10 @@ Coro<Response> HttpClient::exchange(std::string text) {
     auto talk = [&]() -> Coro<Response> {
         auto [reader, writer] = co_await coil::open_connection(url.host, url.port);
         auto request_and_answer = [&]() -> Coro<Response> {
-            writer.write(fmt::format("GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: coil-fetch\r\nAccept: */*\r\n"
-                                     "Connection: close\r\n\r\n",
-                                     url.target, url.authority()));
+            writer.write(
+                fmt::format("GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: coil-fetch\r\nAccept: */*\r\n"
+                            "Connection: close\r\n\r\n",
+                            url.target, url.authority()));
             co_await writer.drain();
             Response response = co_await read_head(reader);
             while (response.status >= 100 && response.status < 200) response = co_await read_head(reader);

@@ -46,7 +46,8 @@ class HttpClient {
     coil::Coro<Response> get(std::string url);
 
     /// Gets all of them, in a group; a page that fails does not disturb the others. `progress` hears how many are done.
-    coil::Coro<std::vector<Page>> fetch_all(std::vector<std::string> urls, std::function<void(std::size_t)> progress);
+    coil::Coro<std::vector<Page>> fetch_all(std::vector<std::string> urls,
+                                            std::function<void(std::size_t)> progress);
 
   private:
     coil::Coro<Response> exchange(std::string url);

@@ -61,7 +61,9 @@ Arguments parse_arguments(int argc, char** argv) {
 /// "3 of 10 pages", rewritten in place; only where a person is looking.
 class ProgressLine {
   public:
-    explicit ProgressLine(std::size_t total) : total_(total), visible_(::isatty(STDERR_FILENO) != 0) { show(0); }
+    explicit ProgressLine(std::size_t total) : total_(total), visible_(::isatty(STDERR_FILENO) != 0) {
+        show(0);
+    }
     ~ProgressLine() {
         if (visible_) fmt::print(stderr, "\r\033[K");
     }

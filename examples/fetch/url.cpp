@@ -40,7 +40,8 @@ Url parse_url(std::string_view text) {
         if (url.target.front() == '?') url.target.insert(0, "/");
         text = text.substr(0, path);
     }
-    if (text.find('@') != std::string_view::npos) throw coil::ValueError("user names in URLs are not supported");
+    if (text.find('@') != std::string_view::npos)
+        throw coil::ValueError("user names in URLs are not supported");
     std::size_t name_end = text.starts_with('[') ? text.find(']') : text.find(':');
     if (text.starts_with('[')) {
         if (name_end == std::string_view::npos) throw coil::ValueError("malformed URL");

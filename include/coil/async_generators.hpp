@@ -103,8 +103,8 @@ class AsyncGeneratorBase : public PromiseBase, public ListNode {
 
     std::coroutine_handle<> frame_;
     unsigned owners_ = 0;
-    Ref<LoopAnchor> loop_;          // of the first iteration
-    std::exception_ptr thrown_;     // what the co_yield is to throw
+    Ref<LoopAnchor> loop_;       // of the first iteration
+    std::exception_ptr thrown_;  // what the co_yield is to throw
     const char* name_ = nullptr;
     State state_ = State::CREATED;
     bool closed_by_loop_ = false;  // once: then the frame goes, whatever came of it

@@ -201,10 +201,12 @@ auto gather_these(As&&... awaitables) {
 template <bool ERRORS, std::ranges::sized_range Range>
 auto gather_range(Range&& range) {
     using Reference = std::ranges::range_reference_t<Range>;
-    using A = std::conditional_t<std::is_lvalue_reference_v<Range>, Reference, std::remove_reference_t<Reference>>;
+    using A =
+        std::conditional_t<std::is_lvalue_reference_v<Range>, Reference, std::remove_reference_t<Reference>>;
     using T = ResultOf<A>;
     EventLoop& loop = get_event_loop();
-    auto* state = new GatherVectorState<ERRORS, T>(loop, std::forward<Range>(range), std::ranges::size(range));
+    auto* state =
+        new GatherVectorState<ERRORS, T>(loop, std::forward<Range>(range), std::ranges::size(range));
     Future<std::vector<std::conditional_t<ERRORS, Outcome<T>, ValueOf<T>>>> future{Ref<FutureBase>(state)};
     state->start();
     return future;

@@ -53,7 +53,8 @@ template <class Body, class CM>
 using WithResult = AwaitResult<decltype(call_body(std::declval<Body&>(), std::declval<Box<Entered<CM>>&>()))>;
 
 // CM and Body are reference types for lvalues and value types for rvalues, which then live in this frame.
-template <class CM, class Body, class Manager = std::remove_reference_t<CM>, class R = WithResult<Body, Manager>>
+template <class CM, class Body, class Manager = std::remove_reference_t<CM>,
+          class R = WithResult<Body, Manager>>
 Coro<R> run_with(CM cm, Body body) {
     Box<Entered<Manager>> value;
     if constexpr (WaitsToEnter<Manager>) {
@@ -96,7 +97,8 @@ Coro<R> run_with(CM cm, Body body) {
         if constexpr (std::default_initializable<R>) {
             co_return R{};
         } else {
-            throw RuntimeError("async_with: the context manager swallowed the body's exception, so there is no result");
+            throw RuntimeError(
+                "async_with: the context manager swallowed the body's exception, so there is no result");
         }
     }
 }

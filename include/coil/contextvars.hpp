@@ -122,7 +122,9 @@ class Context {
     T operator[](const ContextVar<T>& var) const;
     std::size_t size() const noexcept;
 
-    friend bool operator==(const Context& a, const Context& b) noexcept { return a.state_->slot == b.state_->slot; }
+    friend bool operator==(const Context& a, const Context& b) noexcept {
+        return a.state_->slot == b.state_->slot;
+    }
 
     /// For coil's own layers.
     explicit Context(detail::Ref<detail::ContextState> state) : state_(std::move(state)) {}

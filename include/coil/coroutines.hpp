@@ -78,9 +78,10 @@ class PromiseBase {
     template <class A>
     decltype(auto) await_transform(A&& awaitable,
                                    std::source_location where = std::source_location::current()) {
-        static_assert(requires { typename AwaitTraits<A>::Result; },
-                      "this cannot be awaited in a coil coroutine; a Coro is awaited as an rvalue, once: "
-                      "co_await f() or co_await std::move(coro)");
+        static_assert(
+            requires { typename AwaitTraits<A>::Result; },
+            "this cannot be awaited in a coil coroutine; a Coro is awaited as an rvalue, once: "
+            "co_await f() or co_await std::move(coro)");
         where_ = where;
         return AwaitTraits<A>::awaiter(std::forward<A>(awaitable));
     }
@@ -347,7 +348,8 @@ class [[nodiscard("co_await it")]] TryAwaiter : public OperationTag {
   public:
     using AwaiterType = decltype(AwaitTraits<Inner>::awaiter(std::declval<Inner>()));
 
-    explicit TryAwaiter(Inner&& awaitable) : inner_(AwaitTraits<Inner>::awaiter(std::forward<Inner>(awaitable))) {}
+    explicit TryAwaiter(Inner&& awaitable)
+        : inner_(AwaitTraits<Inner>::awaiter(std::forward<Inner>(awaitable))) {}
 
     bool await_ready() { return inner_.await_ready(); }
     template <class Promise>

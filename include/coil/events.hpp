@@ -67,7 +67,7 @@ class TimerHandle : public Handle {
 struct ExceptionContext {
     std::string message;
     std::exception_ptr exception{};
-    Handle handle{};                              // the callback at fault, if it was one
+    Handle handle{};                               // the callback at fault, if it was one
     std::map<std::string, std::string> details{};  // further facts, by asyncio's keys: "task", "transport", …
     detail::FutureBase* future_state = nullptr;    // use future() and task()
 
@@ -82,8 +82,8 @@ using ExceptionHandler = std::function<void(EventLoop&, const ExceptionContext&)
 using TaskFactory = std::function<Task<>(EventLoop&, AnyCoro, const TaskOptions&)>;
 
 struct TaskOptions {
-    std::string_view name{};           // copied; empty: "Task-N"
-    const Context* context = nullptr;  // run in this context; null: in a copy of the current one
+    std::string_view name{};            // copied; empty: "Task-N"
+    const Context* context = nullptr;   // run in this context; null: in a copy of the current one
     std::optional<bool> eager_start{};  // run to the first suspension inside create_task
 };
 
@@ -143,7 +143,8 @@ class EventLoop {
     template <class Rep, class Period, class F, class... Args>
         requires detail::OnceCallable<F, Args...>
     TimerHandle call_later(std::chrono::duration<Rep, Period> delay, F&& f, Args&&... args) {
-        return call_at(detail::deadline_after(time(), delay), std::forward<F>(f), std::forward<Args>(args)...);
+        return call_at(detail::deadline_after(time(), delay), std::forward<F>(f),
+                       std::forward<Args>(args)...);
     }
     template <class Rep, class Period, class F, class... Args>
         requires detail::OnceCallable<F, Args...>
@@ -157,14 +158,16 @@ class EventLoop {
         requires detail::OnceCallable<F, Args...>
     TimerHandle call_at(std::chrono::time_point<std::chrono::steady_clock, D> when, F&& f, Args&&... args) {
         check_usable();
-        return schedule(detail::to_time_point(when), callback(std::forward<F>(f), std::forward<Args>(args)...));
+        return schedule(detail::to_time_point(when),
+                        callback(std::forward<F>(f), std::forward<Args>(args)...));
     }
     template <class D, class F, class... Args>
         requires detail::OnceCallable<F, Args...>
-    TimerHandle call_at(std::chrono::time_point<std::chrono::steady_clock, D> when, detail::InContext context, F&& f,
-                        Args&&... args) {
+    TimerHandle call_at(std::chrono::time_point<std::chrono::steady_clock, D> when, detail::InContext context,
+                        F&& f, Args&&... args) {
         check_usable();
-        return schedule(detail::to_time_point(when), given(context, callback(std::forward<F>(f), std::forward<Args>(args)...)));
+        return schedule(detail::to_time_point(when),
+                        given(context, callback(std::forward<F>(f), std::forward<Args>(args)...)));
     }
     /// The loop's clock.
     TimePoint time() const;

@@ -24,7 +24,8 @@ namespace coil {
 class DoneCallback {
   public:
     DoneCallback() noexcept = default;
-    explicit DoneCallback(detail::Ref<detail::DoneCallable> callable) noexcept : callable_(std::move(callable)) {}
+    explicit DoneCallback(detail::Ref<detail::DoneCallable> callable) noexcept
+        : callable_(std::move(callable)) {}
     const detail::Ref<detail::DoneCallable>& callable() const noexcept { return callable_; }
 
   private:
@@ -121,7 +122,8 @@ class [[nodiscard("a dropped Future cannot be awaited")]] Future {
         detail::FutureBase& future = state();
         future.check_settable("set_result");
         if (future.has_value_type())
-            throw InvalidStateError("this Future<> is a view of a future with a value: set_result needs the typed one");
+            throw InvalidStateError(
+                "this Future<> is a view of a future with a value: set_result needs the typed one");
         future.set_finished();
     }
     void set_exception(std::exception_ptr error) { state().set_exception(std::move(error)); }
@@ -233,10 +235,10 @@ class FutureWaiter : public Waiter {
 
     /// Throws if the wait ended without a value.
     void check() {
-        if (misuse_) std::rethrow_exception(misuse_);
-        if (node_.task && node_.task->take_cancellation() && !future_->cancelled()) node_.task->throw_cancellation();
+        if (misuse_ || (node_.task && node_.task->take_cancellation())) throw_instead();
         future_->check_result();
     }
+    /// The same without a throw.
     std::exception_ptr check_quietly();
 
     Ref<FutureBase> future_;
@@ -249,6 +251,8 @@ class FutureWaiter : public Waiter {
         TaskBase* task = nullptr;
     };
     bool suspend(std::coroutine_handle<> at, PromiseBase& promise);
+    /// Misuse, or a cancellation that came with the end of the future: throws unless that is a cancellation itself.
+    void throw_instead();
 
     Node node_;
     std::exception_ptr misuse_;  // awaited itself, or another loop's future: thrown by await_resume

@@ -87,7 +87,9 @@ class Queue : public detail::QueueBase {
 
     std::size_t qsize() const noexcept { return items_.size(); }
     bool empty() const noexcept { return items_.empty(); }
-    bool full() const noexcept { return maxsize_ > 0 && static_cast<std::ptrdiff_t>(items_.size()) >= maxsize_; }
+    bool full() const noexcept {
+        return maxsize_ > 0 && static_cast<std::ptrdiff_t>(items_.size()) >= maxsize_;
+    }
 
     /// Waits while the queue is full. QueueShutDown after `shutdown()`.
     Coro<> put(T item) {

@@ -70,7 +70,8 @@ class StreamReader {
     void set_transport(std::shared_ptr<Transport> transport);
 
     /// For coil's own layers.
-    explicit StreamReader(std::shared_ptr<detail::StreamReaderState> state) noexcept : state_(std::move(state)) {}
+    explicit StreamReader(std::shared_ptr<detail::StreamReaderState> state) noexcept
+        : state_(std::move(state)) {}
     const std::shared_ptr<detail::StreamReaderState>& state() const noexcept { return state_; }
 
   private:
@@ -101,7 +102,8 @@ class StreamWriter {
     std::shared_ptr<Transport> transport() const;
 
     /// For coil's own layers.
-    explicit StreamWriter(std::shared_ptr<detail::StreamWriterState> state) noexcept : state_(std::move(state)) {}
+    explicit StreamWriter(std::shared_ptr<detail::StreamWriterState> state) noexcept
+        : state_(std::move(state)) {}
 
   private:
     std::shared_ptr<detail::StreamWriterState> state_;

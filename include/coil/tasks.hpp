@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "coil/coroutines.hpp"
-#include "coil/stacks.hpp"
 #include "coil/detail/operation.hpp"
 #include "coil/futures.hpp"
+#include "coil/stacks.hpp"
 
 namespace coil {
 
@@ -282,7 +282,6 @@ namespace detail {
 
 /// Runs the loop until the future is done. RuntimeError if it stopped before.
 void run_until_done(EventLoop& loop, FutureBase& future, bool own_task);
-
 
 }  // namespace detail
 

@@ -49,7 +49,8 @@ class Transport : public BaseTransport, public std::enable_shared_from_this<Tran
     /// {low, high}, in bytes.
     virtual std::pair<std::size_t, std::size_t> get_write_buffer_limits() const = 0;
     /// Default: high 64 KiB, low a quarter of it. ValueError unless high >= low.
-    virtual void set_write_buffer_limits(std::optional<std::size_t> high = {}, std::optional<std::size_t> low = {}) = 0;
+    virtual void set_write_buffer_limits(std::optional<std::size_t> high = {},
+                                         std::optional<std::size_t> low = {}) = 0;
 };
 
 }  // namespace coil

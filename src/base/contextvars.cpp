@@ -29,7 +29,8 @@ auto position(ContextMap& map, std::uint64_t var) {
 ContextMap& own_map(ContextSlot& slot) {
     if (!slot.map) {
         slot.map = Ref<ContextMap>(new ContextMap);
-    } else if (slot.map->count_.load(std::memory_order_acquire) != 1) {  // ORDER: pairs with release() elsewhere
+    } else if (slot.map->count_.load(std::memory_order_acquire) !=
+               1) {  // ORDER: pairs with release() elsewhere
         auto copy = Ref<ContextMap>(new ContextMap);
         copy->entries = slot.map->entries;
         slot.map = std::move(copy);
@@ -69,10 +70,13 @@ Context Context::copy() const {
     return copy;
 }
 
-std::size_t Context::size() const noexcept { return state_->slot->map ? state_->slot->map->entries.size() : 0; }
+std::size_t Context::size() const noexcept {
+    return state_->slot->map ? state_->slot->map->entries.size() : 0;
+}
 
 Context::Entry::Entry(detail::ContextState& state) : state_(state) {
-    if (state.entered) throw RuntimeError("cannot enter context: it is already entered; run in a copy() of it");
+    if (state.entered)
+        throw RuntimeError("cannot enter context: it is already entered; run in a copy() of it");
     state.entered = true;
     scope_.emplace(*state.slot);
 }

@@ -22,7 +22,8 @@ std::string incomplete_text(std::size_t got, std::optional<std::size_t> expected
 }
 
 std::string os_error_text(int errnum, const std::string& text) {
-    return fmt::format("[Errno {}] {}", errnum, text.empty() ? std::generic_category().message(errnum) : text);
+    return fmt::format("[Errno {}] {}", errnum,
+                       text.empty() ? std::generic_category().message(errnum) : text);
 }
 
 }  // namespace
@@ -38,7 +39,8 @@ OSError::OSError(const std::string& text) : OSError(Verbatim{}, 0, text) {}
 OSError::OSError(Verbatim, int errnum, const std::string& text)
     : std::system_error(errnum, std::generic_category()), text_(text) {}
 
-GaiError::GaiError(int eai) : OSError(Verbatim{}, eai, fmt::format("[Errno {}] {}", eai, gai_strerror(eai))) {}
+GaiError::GaiError(int eai)
+    : OSError(Verbatim{}, eai, fmt::format("[Errno {}] {}", eai, gai_strerror(eai))) {}
 
 TimeoutError::TimeoutError() : TimeoutError(std::string("timed out")) {}
 TimeoutError::TimeoutError(const std::string& text) : OSError(Verbatim{}, ETIMEDOUT, text) {}
@@ -46,27 +48,42 @@ TimeoutError::TimeoutError(std::exception_ptr cause) : TimeoutError() { cause_ =
 
 std::exception_ptr make_os_error(int errnum, const std::string& text) {
     switch (errnum) {
-        case ECONNREFUSED: return std::make_exception_ptr(ConnectionRefusedError(errnum, text));
-        case ECONNRESET: return std::make_exception_ptr(ConnectionResetError(errnum, text));
-        case ECONNABORTED: return std::make_exception_ptr(ConnectionAbortedError(errnum, text));
+        case ECONNREFUSED:
+            return std::make_exception_ptr(ConnectionRefusedError(errnum, text));
+        case ECONNRESET:
+            return std::make_exception_ptr(ConnectionResetError(errnum, text));
+        case ECONNABORTED:
+            return std::make_exception_ptr(ConnectionAbortedError(errnum, text));
         case EPIPE:
-        case ESHUTDOWN: return std::make_exception_ptr(BrokenPipeError(errnum, text));
-        case ENOENT: return std::make_exception_ptr(FileNotFoundError(errnum, text));
-        case EEXIST: return std::make_exception_ptr(FileExistsError(errnum, text));
+        case ESHUTDOWN:
+            return std::make_exception_ptr(BrokenPipeError(errnum, text));
+        case ENOENT:
+            return std::make_exception_ptr(FileNotFoundError(errnum, text));
+        case EEXIST:
+            return std::make_exception_ptr(FileExistsError(errnum, text));
         case EACCES:
-        case EPERM: return std::make_exception_ptr(PermissionError(errnum, text));
-        case ESRCH: return std::make_exception_ptr(ProcessLookupError(errnum, text));
-        case ECHILD: return std::make_exception_ptr(ChildProcessError(errnum, text));
+        case EPERM:
+            return std::make_exception_ptr(PermissionError(errnum, text));
+        case ESRCH:
+            return std::make_exception_ptr(ProcessLookupError(errnum, text));
+        case ECHILD:
+            return std::make_exception_ptr(ChildProcessError(errnum, text));
         case EAGAIN:
         case EALREADY:
-        case EINPROGRESS: return std::make_exception_ptr(BlockingIOError(errnum, text));
-        case EINTR: return std::make_exception_ptr(InterruptedError(errnum, text));
-        case ETIMEDOUT: return std::make_exception_ptr(TimeoutError(os_error_text(errnum, text)));
-        default: return std::make_exception_ptr(OSError(errnum, text));
+        case EINPROGRESS:
+            return std::make_exception_ptr(BlockingIOError(errnum, text));
+        case EINTR:
+            return std::make_exception_ptr(InterruptedError(errnum, text));
+        case ETIMEDOUT:
+            return std::make_exception_ptr(TimeoutError(os_error_text(errnum, text)));
+        default:
+            return std::make_exception_ptr(OSError(errnum, text));
     }
 }
 
-void throw_os_error(int errnum, const std::string& text) { std::rethrow_exception(make_os_error(errnum, text)); }
+void throw_os_error(int errnum, const std::string& text) {
+    std::rethrow_exception(make_os_error(errnum, text));
+}
 
 struct ExceptionGroup::Parts {
     std::string message;
@@ -78,14 +95,17 @@ ExceptionGroup::ExceptionGroup(std::string_view message, std::vector<std::except
     if (exceptions.empty()) throw ValueError("an ExceptionGroup needs at least one exception");
     auto parts = std::make_shared<Parts>();
     parts->message = message;
-    parts->what = fmt::format("{} ({} sub-exception{})", message, exceptions.size(), exceptions.size() == 1 ? "" : "s");
+    parts->what =
+        fmt::format("{} ({} sub-exception{})", message, exceptions.size(), exceptions.size() == 1 ? "" : "s");
     parts->exceptions = std::move(exceptions);
     parts_ = std::move(parts);
 }
 
 const char* ExceptionGroup::what() const noexcept { return parts_->what.c_str(); }
 const std::string& ExceptionGroup::message() const noexcept { return parts_->message; }
-const std::vector<std::exception_ptr>& ExceptionGroup::exceptions() const noexcept { return parts_->exceptions; }
+const std::vector<std::exception_ptr>& ExceptionGroup::exceptions() const noexcept {
+    return parts_->exceptions;
+}
 
 std::pair<std::optional<ExceptionGroup>, std::optional<ExceptionGroup>> ExceptionGroup::split_by(
     Predicate matches) const {

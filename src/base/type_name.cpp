@@ -9,7 +9,8 @@ namespace coil::detail {
 
 std::string type_name(const std::type_info& type) {
     int status = 0;
-    std::unique_ptr<char, void (*)(void*)> text(abi::__cxa_demangle(type.name(), nullptr, nullptr, &status), std::free);
+    std::unique_ptr<char, void (*)(void*)> text(abi::__cxa_demangle(type.name(), nullptr, nullptr, &status),
+                                                std::free);
     return status == 0 ? text.get() : type.name();
 }
 

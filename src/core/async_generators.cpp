@@ -10,7 +10,8 @@ namespace coil {
 
 namespace detail {
 
-AsyncGeneratorBase::Resume::Resume(AsyncGeneratorBase& generator, const char* operation, std::exception_ptr thrown)
+AsyncGeneratorBase::Resume::Resume(AsyncGeneratorBase& generator, const char* operation,
+                                   std::exception_ptr thrown)
     : generator_(&generator), thrown_(std::move(thrown)) {
     if (generator.state_ == State::RUNNING)
         throw RuntimeError(std::string(operation) + ": asynchronous generator is already running");

@@ -11,14 +11,16 @@ void report_never_awaited(const PromiseBase& promise) noexcept {
     if (!thread_state.loop || !thread_state.loop->get_debug()) return;
     const std::source_location& made = promise.where();
     try {
-        log(LogLevel::WARNING, std::string("coroutine '") + made.function_name() + "' was never awaited (defined at " +
-                                   made.file_name() + ":" + std::to_string(made.line()) + ")");
+        log(LogLevel::WARNING, std::string("coroutine '") + made.function_name() +
+                                   "' was never awaited (defined at " + made.file_name() + ":" +
+                                   std::to_string(made.line()) + ")");
     } catch (...) {  // no memory for a warning
     }
 }
 
 void throw_already_awaited() {
-    throw RuntimeError("cannot reuse already awaited coroutine: call the coroutine function again for a new one");
+    throw RuntimeError(
+        "cannot reuse already awaited coroutine: call the coroutine function again for a new one");
 }
 
 }  // namespace coil::detail

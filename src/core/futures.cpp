@@ -99,7 +99,8 @@ void FutureBase::check_settable(const char* operation) const {
     if (is_task())
         throw RuntimeError(std::string("Task does not support ") + operation +
                            " operation: its coroutine gives the result");
-    if (done()) throw InvalidStateError(std::string(operation) + ": invalid state, the future is done already");
+    if (done())
+        throw InvalidStateError(std::string(operation) + ": invalid state, the future is done already");
 }
 
 void FutureBase::set_exception(std::exception_ptr error) {
@@ -118,7 +119,8 @@ void FutureBase::settle(State state) {
     state_ = state;
     if (!first_) return;
     EventLoop* loop = anchor_->loop;
-    if (!loop || loop->core().destroying) return forget_callbacks();  // perhaps in a destructor: no place to throw
+    if (!loop || loop->core().destroying)
+        return forget_callbacks();  // perhaps in a destructor: no place to throw
     if (loop->is_closed()) throw RuntimeError("Event loop is closed");
     for (DoneNode* node = first_; node; node = node->next()) {
         if (node->keeps_) retain();
@@ -240,11 +242,18 @@ void FutureWaiter::Node::run(Runnable& self, How how) {
     if (how == How::RUN) static_cast<Node&>(self).task->step();
 }
 
+void FutureWaiter::throw_instead() {
+    if (misuse_) std::rethrow_exception(misuse_);
+    // The future's own cancellation, with its message, goes before the task's.
+    if (future_->cancelled() || is_cancelled_error(future_->stored_error())) return;
+    future_->mark_retrieved();
+    node_.task->throw_cancellation();
+}
+
 std::exception_ptr FutureWaiter::check_quietly() {
-    if (misuse_) return misuse_;
-    if (node_.task && node_.task->take_cancellation() && !future_->cancelled()) {
+    if (misuse_ || (node_.task && node_.task->take_cancellation())) {
         try {
-            node_.task->throw_cancellation();
+            throw_instead();
         } catch (...) {
             return std::current_exception();
         }

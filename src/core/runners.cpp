@@ -104,7 +104,8 @@ EventLoop& Runner::get_loop() {
 }
 
 void Runner::begin() {
-    if (detail::thread_state.loop) throw RuntimeError("Runner.run() cannot be called from a running event loop");
+    if (detail::thread_state.loop)
+        throw RuntimeError("Runner.run() cannot be called from a running event loop");
     make_loop();
 }
 

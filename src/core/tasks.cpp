@@ -47,7 +47,8 @@ void destroy_tasks(EventLoop& loop) {
 
 }  // namespace
 
-TaskBase::TaskBase(EventLoop& loop, std::coroutine_handle<> root, PromiseBase& promise, const TaskOptions& options)
+TaskBase::TaskBase(EventLoop& loop, std::coroutine_handle<> root, PromiseBase& promise,
+                   const TaskOptions& options)
     : FutureBase(loop),
       Runnable(&TaskBase::run),
       root_(root),
@@ -286,7 +287,8 @@ void run_until_done(EventLoop& loop, FutureBase& future, bool own_task) {
     loop.check_can_run();
     Ref<FutureBase> keep(&future);
     if (future.loop_if_alive() != &loop)
-        throw ValueError("The future belongs to a different loop than the one specified as the loop argument");
+        throw ValueError(
+            "The future belongs to a different loop than the one specified as the loop argument");
     Ref<DoneCallable> stop(new StopLoop);
     future.add_done_callback(stop, {});
     try {
@@ -346,7 +348,8 @@ std::vector<Task<>> all_tasks() { return all_tasks(get_running_loop()); }
 std::vector<Task<>> all_tasks(EventLoop& loop) {
     std::vector<Task<>> tasks;
     const auto& list = loop.core().tasks;
-    for (detail::TaskBase* task = list.front(); task; task = list.after(*task)) tasks.push_back(handle_of(task));
+    for (detail::TaskBase* task = list.front(); task; task = list.after(*task))
+        tasks.push_back(handle_of(task));
     return tasks;
 }
 

@@ -28,7 +28,8 @@ SocketAddress Address::public_form() const {
     }
     if (family() == AF_UNIX) {
         const auto& un = reinterpret_cast<const sockaddr_un&>(storage);
-        std::size_t size = length > offsetof(sockaddr_un, sun_path) ? length - offsetof(sockaddr_un, sun_path) : 0;
+        std::size_t size =
+            length > offsetof(sockaddr_un, sun_path) ? length - offsetof(sockaddr_un, sun_path) : 0;
         return {std::string(un.sun_path, ::strnlen(un.sun_path, size)), 0};
     }
     return {};
@@ -56,7 +57,9 @@ void check_port(int port) {
 
 }  // namespace detail
 
-std::string to_string(const SocketAddress& address) { return fmt::format("('{}', {})", address.host, address.port); }
+std::string to_string(const SocketAddress& address) {
+    return fmt::format("('{}', {})", address.host, address.port);
+}
 
 SocketAddress TransportSocket::getsockname() const {
     detail::Address address;

@@ -21,7 +21,9 @@ struct Address {
     Address(const sockaddr* address, socklen_t size) : length(size) { std::memcpy(&storage, address, size); }
 
     int family() const noexcept { return storage.ss_family; }
-    sockaddr* data() noexcept { return reinterpret_cast<sockaddr*>(&storage); }  // the sockets API's own aliasing
+    sockaddr* data() noexcept {
+        return reinterpret_cast<sockaddr*>(&storage);
+    }  // the sockets API's own aliasing
     const sockaddr* data() const noexcept { return reinterpret_cast<const sockaddr*>(&storage); }
     SocketAddress public_form() const;
 };

@@ -20,7 +20,10 @@ class LookupWait;
 /// One blocking lookup. Shared by the waiting coroutine and the thread; comes back through the loop's inbox.
 struct Lookup : Runnable {
     Lookup(std::string host_name, int port_number, bool for_listening)
-        : Runnable(&Lookup::arrive), host(std::move(host_name)), port(std::to_string(port_number)), passive(for_listening) {}
+        : Runnable(&Lookup::arrive),
+          host(std::move(host_name)),
+          port(std::to_string(port_number)),
+          passive(for_listening) {}
 
     void work() {
         addrinfo hints{};
@@ -41,7 +44,7 @@ struct Lookup : Runnable {
     int error = 0;
     int system_error = 0;
     std::vector<Address> addresses;
-    LookupWait* waiter = nullptr;           // the loop's thread only
+    LookupWait* waiter = nullptr;          // the loop's thread only
     std::shared_ptr<Lookup> keeps_itself;  // while the inbox has it
 };
 

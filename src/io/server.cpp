@@ -53,18 +53,22 @@ void ServerState::Listener::accept_some() {
             continue;
         }
         switch (errno) {
-            case EAGAIN: return;
+            case EAGAIN:
+                return;
             case EINTR:
             case ECONNABORTED:
-            case EPROTO: continue;  // that connection is gone already
+            case EPROTO:
+                continue;  // that connection is gone already
             case EMFILE:
             case ENFILE:
             case ENOBUFS:
-            case ENOMEM: return out_of_resources(errno);
+            case ENOMEM:
+                return out_of_resources(errno);
             default: {
                 int error = errno;
                 server.loop_.call_exception_handler(
-                    {.message = "Accepting connections failed; the server no longer listens", .exception = make_os_error(error)});
+                    {.message = "Accepting connections failed; the server no longer listens",
+                     .exception = make_os_error(error)});
                 return stop();
             }
         }
@@ -82,7 +86,8 @@ void ServerState::Listener::out_of_resources(int error) {
 
 void ServerState::connected(Socket socket) {
     try {
-        auto transport = std::make_shared<SocketTransport>(loop_, std::move(socket), factory_(), shared_from_this());
+        auto transport =
+            std::make_shared<SocketTransport>(loop_, std::move(socket), factory_(), shared_from_this());
         transport->start();
     } catch (const KeyboardInterrupt&) {
         throw;

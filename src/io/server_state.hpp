@@ -58,7 +58,7 @@ class ServerState : public LoopResource, public std::enable_shared_from_this<Ser
     int backlog_;
     std::vector<SocketTransport*> connections_;  // each takes itself out in detach()
     std::shared_ptr<ServerState> keeps_itself_;  // while it listens: dropping all handles does not stop it
-    Future<> ended_;         // closed, and the last connection gone
+    Future<> ended_;                             // closed, and the last connection gone
     Future<> serving_forever_;
     bool serving_ = false;
     bool closed_ = false;

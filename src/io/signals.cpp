@@ -58,7 +58,8 @@ void drop_handlers_of(EventLoop& loop) {
 
 void EventLoop::add_signal_callback(int signal_number, detail::Ref<detail::CallbackBase> callback) {
     check_signal(signal_number);
-    if (!detail::in_main_thread()) throw RuntimeError("add_signal_handler() may be called in the main thread only");
+    if (!detail::in_main_thread())
+        throw RuntimeError("add_signal_handler() may be called in the main thread only");
     if (signal_number == SIGKILL || signal_number == SIGSTOP)
         throw RuntimeError("sig " + std::to_string(signal_number) + " cannot be caught");
     detail::loop_hooks.signals = &queue_callbacks;

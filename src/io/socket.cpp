@@ -68,7 +68,8 @@ class ConnectWait final : public LeafWaiter, public OperationTag {
 
   private:
     struct Watching final : QueuedWatch {
-        Watching(EventLoop& loop, int fd, ConnectWait& wait) : QueuedWatch(loop, fd, &Watching::run), owner(wait) {}
+        Watching(EventLoop& loop, int fd, ConnectWait& wait)
+            : QueuedWatch(loop, fd, &Watching::run), owner(wait) {}
         static void run(Runnable& self, How how) {
             auto& watch = static_cast<Watching&>(self);
             watch.dequeued();

@@ -4,8 +4,8 @@
 
 #include <utility>
 
-#include "coil/detail/task_base.hpp"
 #include "coil/coroutines.hpp"
+#include "coil/detail/task_base.hpp"
 #include "io/address.hpp"
 #include "platform/poller.hpp"
 

@@ -249,7 +249,8 @@ void SocketTransport::write_eof() {
     if (buffered_ == 0) ::shutdown(socket_.fd(), SHUT_WR);
 }
 
-void SocketTransport::set_write_buffer_limits(std::optional<std::size_t> high, std::optional<std::size_t> low) {
+void SocketTransport::set_write_buffer_limits(std::optional<std::size_t> high,
+                                              std::optional<std::size_t> low) {
     std::size_t new_high = high ? *high : low ? 4 * *low : std::size_t{64 * 1024};
     std::size_t new_low = low ? *low : new_high / 4;
     if (new_high < new_low) throw ValueError("high must be >= low must be >= 0");
@@ -333,7 +334,8 @@ void SocketTransport::queue_connection_lost(std::exception_ptr error) {
 
 void SocketTransport::connection_lost(const std::exception_ptr& error) {
     watch_.stop();
-    if (watch_.queued()) loop_.call_soon([keep = self()] {});  // runs behind the watch, which must not go before
+    if (watch_.queued())
+        loop_.call_soon([keep = self()] {});  // runs behind the watch, which must not go before
     auto protocol = std::move(protocol_);
     auto server = std::move(server_);
     struct AtTheEnd {

@@ -90,7 +90,7 @@ class SocketTransport final : public Transport, private LoopResource {
     bool reading_ = false;  // started
     bool paused_ = false;
     bool closing_ = false;
-    bool lost_ = false;      // connection_lost is queued or was called
+    bool lost_ = false;  // connection_lost is queued or was called
     bool eof_read_ = false;
     bool eof_written_ = false;
     bool protocol_connected_ = false;

@@ -25,7 +25,8 @@ namespace {
 /// A wait for one wake-up by the protocol; at most one object refers to it, through a pointer that it clears.
 class StreamWait final : public LeafWaiter, public OperationTag {
   public:
-    StreamWait(StreamWait*& place, const char* description) noexcept : place_(place), description_(description) {}
+    StreamWait(StreamWait*& place, const char* description) noexcept
+        : place_(place), description_(description) {}
     ~StreamWait() {
         if (place_ == this) place_ = nullptr;
     }
@@ -122,7 +123,8 @@ class StreamReaderState {
 
   private:
     void wake() noexcept {
-        if (StreamWait* waiter = std::exchange(waiting_, nullptr); waiter && waiter->pending()) waiter->wake();
+        if (StreamWait* waiter = std::exchange(waiting_, nullptr); waiter && waiter->pending())
+            waiter->wake();
     }
     void forget_read() {
         if (begin_ == buffer_.size()) {
@@ -153,7 +155,10 @@ class StreamProtocol final : public Protocol, public std::enable_shared_from_thi
   public:
     StreamProtocol(EventLoop& loop, std::shared_ptr<StreamReaderState> reader,
                    std::shared_ptr<const ClientConnected> callback)
-        : loop_(loop), reader_(std::move(reader)), callback_(std::move(callback)), closed_(loop.create_future()) {}
+        : loop_(loop),
+          reader_(std::move(reader)),
+          callback_(std::move(callback)),
+          closed_(loop.create_future()) {}
     ~StreamProtocol() override { closed_.state().mark_retrieved(); }
 
     void connection_made(std::shared_ptr<Transport> transport) override;
@@ -206,7 +211,8 @@ class StreamProtocol final : public Protocol, public std::enable_shared_from_thi
 
 struct StreamWriterState {
     StreamWriterState(EventLoop& its_loop, std::shared_ptr<Transport> its_transport,
-                      std::shared_ptr<StreamProtocol> its_protocol, std::shared_ptr<StreamReaderState> its_reader)
+                      std::shared_ptr<StreamProtocol> its_protocol,
+                      std::shared_ptr<StreamReaderState> its_reader)
         : anchor(its_loop.core().anchor),
           transport(std::move(its_transport)),
           protocol(std::move(its_protocol)),
@@ -285,7 +291,9 @@ void StreamReader::feed_data(std::string_view data) { state_->feed(data); }
 void StreamReader::feed_eof() { state_->feed_eof(); }
 void StreamReader::set_exception(std::exception_ptr error) { state_->set_exception(std::move(error)); }
 std::exception_ptr StreamReader::exception() const { return state_->exception(); }
-void StreamReader::set_transport(std::shared_ptr<Transport> transport) { state_->set_transport(std::move(transport)); }
+void StreamReader::set_transport(std::shared_ptr<Transport> transport) {
+    state_->set_transport(std::move(transport));
+}
 
 // The coroutines below keep the state, not the handle: the handle may go while they wait.
 
@@ -408,7 +416,9 @@ Coro<std::optional<std::string>> next_line(State state) {
 }  // namespace
 
 Coro<std::string> StreamReader::read(std::ptrdiff_t n) { return read_some(state_, n); }
-Coro<std::size_t> StreamReader::read_into(std::span<std::byte> buffer) { return read_bytes_into(state_, buffer); }
+Coro<std::size_t> StreamReader::read_into(std::span<std::byte> buffer) {
+    return read_bytes_into(state_, buffer);
+}
 Coro<std::string> StreamReader::readline() { return read_line(state_); }
 Coro<std::string> StreamReader::readexactly(std::size_t n) { return read_exactly(state_, n); }
 Coro<std::string> StreamReader::readuntil(std::string separator) {
@@ -443,14 +453,18 @@ void StreamWriter::write(std::string_view data) { state_->transport->write(data)
 void StreamWriter::write(std::span<const std::byte> data) {
     write(std::string_view(reinterpret_cast<const char*>(data.data()), data.size()));  // bytes are chars
 }
-void StreamWriter::writelines(std::span<const std::string_view> parts) { state_->transport->writelines(parts); }
+void StreamWriter::writelines(std::span<const std::string_view> parts) {
+    state_->transport->writelines(parts);
+}
 Coro<> StreamWriter::drain() { return drain_writer(state_); }
 bool StreamWriter::can_write_eof() const { return state_->transport->can_write_eof(); }
 void StreamWriter::write_eof() { state_->transport->write_eof(); }
 void StreamWriter::close() { state_->transport->close(); }
 bool StreamWriter::is_closing() const { return state_->transport->is_closing(); }
 Coro<> StreamWriter::wait_closed() { return wait_writer_closed(state_); }
-std::any StreamWriter::get_extra_info(std::string_view name) const { return state_->transport->get_extra_info(name); }
+std::any StreamWriter::get_extra_info(std::string_view name) const {
+    return state_->transport->get_extra_info(name);
+}
 std::shared_ptr<Transport> StreamWriter::transport() const { return state_->transport; }
 
 // ---- connecting and serving
@@ -494,7 +508,8 @@ detail::Socket bind_one(const detail::Address& address, const ServerOptions& opt
 
 }  // namespace
 
-Coro<Server> detail::start_stream_server(ClientConnected callback, std::string host, int port, ServerOptions options) {
+Coro<Server> detail::start_stream_server(ClientConnected callback, std::string host, int port,
+                                         ServerOptions options) {
     if (options.limit == 0) throw ValueError("Limit cannot be <= 0");
     auto addresses = co_await resolve(std::move(host), port, true);
     std::vector<Socket> sockets;

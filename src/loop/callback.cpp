@@ -52,7 +52,8 @@ void CallbackBase::run(Runnable& self, How how) {
     }
 }
 
-void report_callback_error(EventLoop& loop, const std::string& name, std::exception_ptr error, Handle handle) {
+void report_callback_error(EventLoop& loop, const std::string& name, std::exception_ptr error,
+                           Handle handle) {
     loop.call_exception_handler({.message = "Exception in callback " + name,
                                  .exception = std::move(error),
                                  .handle = std::move(handle)});

@@ -39,7 +39,8 @@ std::unique_ptr<EventLoop> EventLoopPolicy::new_event_loop() { return std::make_
 
 EventLoop& EventLoopPolicy::get_event_loop() {
     if (!loop_of_thread)
-        throw RuntimeError("there is no current event loop in this thread: use run(), or set_event_loop() first");
+        throw RuntimeError(
+            "there is no current event loop in this thread: use run(), or set_event_loop() first");
     return *loop_of_thread;
 }
 

@@ -27,9 +27,12 @@ namespace {
 
 std::unique_ptr<detail::Poller> poller_for(Backend backend) {
     switch (backend) {
-        case Backend::URING: return detail::make_poller("uring");
-        case Backend::EPOLL: return detail::make_poller("epoll");
-        case Backend::AUTO: break;
+        case Backend::URING:
+            return detail::make_poller("uring");
+        case Backend::EPOLL:
+            return detail::make_poller("epoll");
+        case Backend::AUTO:
+            break;
     }
     const char* wanted = std::getenv("COIL_BACKEND");
     return detail::make_poller(wanted ? wanted : "");
@@ -114,7 +117,7 @@ void EventLoop::run_turns() {
 void EventLoop::run_once() {
     detail::ReadyQueue& ready = core_.ready;
     if (ready.empty() || core_.poller->watching() || !core_.inbox->empty()) poll();  // 1 and 2
-    if (!core_.timers.empty()) queue_due_timers();                                    // 3
+    if (!core_.timers.empty()) queue_due_timers();                                   // 3
 
     detail::Runnable* last = ready.back();  // 4
     unsigned count = 0;
@@ -156,9 +159,7 @@ void EventLoop::poll() {
     }
 }
 
-void EventLoop::queue_due_timers() {
-    core_.timers.pop_due(time(), core_.ready);
-}
+void EventLoop::queue_due_timers() { core_.timers.pop_due(time(), core_.ready); }
 
 void EventLoop::stop() { core_.stopping = true; }
 
@@ -231,8 +232,9 @@ void EventLoop::call_exception_handler(const ExceptionContext& context) {
         } catch (const KeyboardInterrupt&) {
             throw;
         } catch (...) {
-            log(LogLevel::ERROR_, "Exception in default exception handler while handling an unexpected error: " +
-                                      describe_exception(std::current_exception()));
+            log(LogLevel::ERROR_,
+                "Exception in default exception handler while handling an unexpected error: " +
+                    describe_exception(std::current_exception()));
         }
     };
     if (!handler_) return by_default(context);

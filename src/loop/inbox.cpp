@@ -18,7 +18,8 @@ bool Inbox::push(Runnable& node) noexcept {
         node.next_ = head;
         // ORDER: publishes the node to take(); and before the look at asleep_, see above.
     } while (!head_.compare_exchange_weak(head, &node, std::memory_order_seq_cst, std::memory_order_relaxed));
-    if (asleep_.load(std::memory_order_seq_cst) && asleep_.exchange(false, std::memory_order_seq_cst)) wakeup_.wake();
+    if (asleep_.load(std::memory_order_seq_cst) && asleep_.exchange(false, std::memory_order_seq_cst))
+        wakeup_.wake();
     return true;
 }
 
@@ -46,7 +47,8 @@ void Inbox::take(ReadyQueue& queue) noexcept {
 
 bool Inbox::prepare_sleep() noexcept {
     asleep_.store(true, std::memory_order_seq_cst);
-    if (head_.load(std::memory_order_seq_cst) == nullptr && signals_.load(std::memory_order_seq_cst) == 0) return true;
+    if (head_.load(std::memory_order_seq_cst) == nullptr && signals_.load(std::memory_order_seq_cst) == 0)
+        return true;
     awake();
     return false;
 }

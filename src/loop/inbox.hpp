@@ -37,7 +37,8 @@ class Inbox {
     // ---- the loop's side
 
     bool empty() const noexcept {
-        return head_.load(std::memory_order_relaxed) == nullptr && signals_.load(std::memory_order_relaxed) == 0;
+        return head_.load(std::memory_order_relaxed) == nullptr &&
+               signals_.load(std::memory_order_relaxed) == 0;
     }
     /// Appends what is there to the queue, oldest first.
     void take(ReadyQueue& queue) noexcept;

@@ -16,15 +16,17 @@ constexpr int SIGNALS = 65;
 
 struct Route {
     std::atomic<Inbox*> inbox{nullptr};
-    std::shared_ptr<Inbox> owner;  // keeps it while the handler may run; changed with the handler not installed
+    std::shared_ptr<Inbox>
+        owner;  // keeps it while the handler may run; changed with the handler not installed
     unsigned users = 0;
-    struct sigaction before {};
+    struct sigaction before{};
 };
 
 std::array<Route, SIGNALS> routes;
 
 void note(int signal_number) {
-    if (Inbox* inbox = routes[static_cast<std::size_t>(signal_number)].inbox.load(std::memory_order_acquire)) {
+    if (Inbox* inbox =
+            routes[static_cast<std::size_t>(signal_number)].inbox.load(std::memory_order_acquire)) {
         unsigned unseen = inbox->note_signal(signal_number);
         if (signal_number == SIGINT && unseen > 2) {
             // The loop is stuck and somebody insists: what would have happened without coil.
@@ -45,7 +47,7 @@ void route_signal(int signal_number, std::shared_ptr<Inbox> inbox) {
         return;
     }
     route.inbox.store(inbox.get(), std::memory_order_release);
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_handler = &note;
     action.sa_flags = SA_RESTART;
     sigfillset(&action.sa_mask);
@@ -66,7 +68,7 @@ void unroute_signal(int signal_number) noexcept {
 }
 
 bool has_default_action(int signal_number) noexcept {
-    struct sigaction action {};
+    struct sigaction action{};
     return ::sigaction(signal_number, nullptr, &action) == 0 && !(action.sa_flags & SA_SIGINFO) &&
            action.sa_handler == SIG_DFL;
 }

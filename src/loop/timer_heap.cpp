@@ -113,7 +113,8 @@ std::size_t TimerHeap::count_due(TimePoint now, std::size_t enough) const {
 
 /// A good part of the heap is due: sorting that and rebuilding the rest beats taking the first one out again and again.
 void TimerHeap::pop_many_due(TimePoint now, ReadyQueue& queue) {
-    auto due = std::partition(entries_.begin(), entries_.end(), [now](const Entry& entry) { return entry.when > now; });
+    auto due = std::partition(entries_.begin(), entries_.end(),
+                              [now](const Entry& entry) { return entry.when > now; });
     std::sort(due, entries_.end(), before);
     for (auto entry = due; entry != entries_.end(); ++entry) {
         if (Timer* timer = entry->timer()) {

@@ -85,7 +85,8 @@ class EpollPoller final : public Poller {
             has_pwait2_ = false;  // before Linux 5.11
         }
         int milliseconds = -1;
-        if (left) milliseconds = static_cast<int>(left->tv_sec * 1000 + (left->tv_nsec + 999'999) / 1'000'000);
+        if (left)
+            milliseconds = static_cast<int>(left->tv_sec * 1000 + (left->tv_nsec + 999'999) / 1'000'000);
         return ::epoll_wait(epoll_, events_.data(), size, milliseconds);
     }
 

@@ -82,8 +82,8 @@ class UringPoller final : public Poller {
             timespec left = time_left(steady_now(), deadline);
             __kernel_timespec timeout{left.tv_sec, left.tv_nsec};
             io_uring_cqe* first = nullptr;
-            int result = io_uring_submit_and_wait_timeout(&ring_, &first, 1,
-                                                          deadline == TimePoint::max() ? nullptr : &timeout, nullptr);
+            int result = io_uring_submit_and_wait_timeout(
+                &ring_, &first, 1, deadline == TimePoint::max() ? nullptr : &timeout, nullptr);
             if (result < 0 && result != -ETIME && result != -EINTR && result != -EAGAIN && result != -EBUSY)
                 throw_os_error(-result, "io_uring_enter failed");
         }
@@ -134,9 +134,11 @@ class UringPoller final : public Poller {
     /// A filter may let a ring be set up and forbid its use, so the other two system calls are tried now, while there is still
     /// a choice. Gives an errno, or 0.
     int find_fault(const io_uring_params& params) {
-        if (!(params.features & IORING_FEAT_EXT_ARG) || !(params.features & IORING_FEAT_NODROP)) return ENOSYS;
+        if (!(params.features & IORING_FEAT_EXT_ARG) || !(params.features & IORING_FEAT_NODROP))
+            return ENOSYS;
         // Entering a ring that is not enabled fails in one way only.
-        if (::syscall(SYS_io_uring_enter, ring_.ring_fd, 0, 0, 0, nullptr, 0) < 0 && errno != EBADFD) return errno;
+        if (::syscall(SYS_io_uring_enter, ring_.ring_fd, 0, 0, 0, nullptr, 0) < 0 && errno != EBADFD)
+            return errno;
         io_uring_probe* probe = io_uring_get_probe_ring(&ring_);
         if (!probe) return EPERM;
         bool can_poll = io_uring_opcode_supported(probe, IORING_OP_POLL_ADD);
@@ -164,7 +166,7 @@ class UringPoller final : public Poller {
     }
 
     static void check_descriptor(int fd) {
-        struct stat status {};
+        struct stat status{};
         if (::fstat(fd, &status) < 0) throw_os_error(errno);
         // epoll refuses these; a poll request would report them ready for ever.
         if (S_ISREG(status.st_mode) || S_ISDIR(status.st_mode)) throw_os_error(EPERM);
@@ -230,7 +232,8 @@ class UringPoller final : public Poller {
             if (watch.mode == Watch::Mode::EDGE) {
                 io_uring_prep_poll_multishot(request, watch.fd, POLLIN | POLLOUT | POLLRDHUP);
             } else {
-                unsigned mask = (watch.interest & READABLE ? POLLIN : 0u) | (watch.interest & WRITABLE ? POLLOUT : 0u);
+                unsigned mask =
+                    (watch.interest & READABLE ? POLLIN : 0u) | (watch.interest & WRITABLE ? POLLOUT : 0u);
                 io_uring_prep_poll_add(request, watch.fd, mask);
             }
             io_uring_sqe_set_data64(request, tag(index));

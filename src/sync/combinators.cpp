@@ -44,10 +44,12 @@ void Gathering::begin(FutureBase& outer, GatherChild* children, std::size_t coun
     outer.retain();  // until every child is done, or the loop is closed
     outer.get_loop().core().resources.push_back(*this);
     for (std::size_t i = 0; i < count; ++i) {
-        if (!children[i].duplicate && !children[i].future->done()) children[i].future->add_waiter(children[i]);
+        if (!children[i].duplicate && !children[i].future->done())
+            children[i].future->add_waiter(children[i]);
     }
     std::size_t done_before = 0;
-    for (std::size_t i = 0; i < count; ++i) done_before += !children[i].duplicate && children[i].future->done();
+    for (std::size_t i = 0; i < count; ++i)
+        done_before += !children[i].duplicate && children[i].future->done();
     for (std::size_t i = 0; i < count && done_before > 0; ++i) {
         if (children[i].duplicate || !children[i].future->done()) continue;
         --done_before;
@@ -128,7 +130,8 @@ struct WaitedFuture final : DoneNode {
 /// The one wait of wait() and of cancel_and_wait(): until enough futures are done or a timer fires.
 class WaitForSeveral final : public LeafWaiter, public OperationTag {
   public:
-    WaitForSeveral(const std::vector<Ref<FutureBase>>& futures, ReturnWhen when, std::optional<Duration> limit)
+    WaitForSeveral(const std::vector<Ref<FutureBase>>& futures, ReturnWhen when,
+                   std::optional<Duration> limit)
         : nodes_(std::make_shared<WaitedFutures>(futures.size())),
           pending_(futures.size()),
           when_(when),
@@ -218,8 +221,9 @@ class ReportError final : public DoneCallable {
         if (inner.cancelled()) return;
         std::exception_ptr error = inner.exception();
         if (!error) return;
-        ExceptionContext context{.message = short_type_name(*exception_type(error)) + " exception in shielded future",
-                                 .exception = error};
+        ExceptionContext context{
+            .message = short_type_name(*exception_type(error)) + " exception in shielded future",
+            .exception = error};
         context.future_state = &inner;
         inner.get_loop().call_exception_handler(context);
     }

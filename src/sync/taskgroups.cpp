@@ -50,7 +50,8 @@ TaskGroupState::~TaskGroupState() {
 
 void TaskGroupState::enter() {
     if (loop_) throw RuntimeError("TaskGroup has already been entered");
-    if (!thread_state.task) throw RuntimeError("TaskGroup cannot determine the parent task: use it inside a task");
+    if (!thread_state.task)
+        throw RuntimeError("TaskGroup cannot determine the parent task: use it inside a task");
     loop_ = thread_state.loop;
     parent_ = Ref<TaskBase>(thread_state.task);
     if (cancel_on_entry_) cancel();

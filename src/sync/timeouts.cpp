@@ -44,7 +44,8 @@ void Timeout::exit(const std::exception_ptr& error) {
 void Timeout::reschedule(std::optional<TimePoint> when) {
     if (state_ == State::CREATED) throw RuntimeError("Timeout has not been entered");
     if (state_ != State::ENTERED)
-        throw RuntimeError(std::string("Cannot change state of ") + NAMES[static_cast<int>(state_)] + " Timeout");
+        throw RuntimeError(std::string("Cannot change state of ") + NAMES[static_cast<int>(state_)] +
+                           " Timeout");
     when_ = when;
     timer_.cancel();
     immediate_.cancel();

@@ -52,6 +52,8 @@ class VirtualPoller final : public detail::Poller {
 
 }  // namespace
 
-std::unique_ptr<EventLoop> virtual_loop() { return std::make_unique<EventLoop>(std::make_unique<VirtualPoller>()); }
+std::unique_ptr<EventLoop> virtual_loop() {
+    return std::make_unique<EventLoop>(std::make_unique<VirtualPoller>());
+}
 
 }  // namespace coil::testing

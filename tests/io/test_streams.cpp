@@ -364,8 +364,7 @@ TEST_P(Streams, writing_after_the_loss_is_ignored_and_drain_says_so) {
         auto [reader, writer] = co_await open_connection("127.0.0.1", port_of(server));
         co_await hang_up(writer);
         writer.write("nobody");
-        EXPECT_EQ(co_await thrown_by_await(writer.drain()),
-                  "ConnectionResetError: Connection lost");
+        EXPECT_EQ(co_await thrown_by_await(writer.drain()), "ConnectionResetError: Connection lost");
         server.close();
     }());
 }

@@ -76,8 +76,8 @@ class CallbackBase : public Timer, public Pooled {
     virtual void drop() noexcept = 0;  // destroys the callable and its arguments; called at most once
 
     // Touched by the loop's thread only.
-    bool live_ : 1 = true;      // the callable exists
-    bool repeats_ : 1;          // a reader's or a signal's callback: not dropped after a run
+    bool live_ : 1 = true;  // the callable exists
+    bool repeats_ : 1;      // a reader's or a signal's callback: not dropped after a run
     bool context_given_ : 1 = false;
 
   public:

@@ -69,7 +69,7 @@ struct LoopCore {
     bool stopping = false;
     bool destroying = false;  // tasks are being taken down: nobody can be woken any more
     bool debug = false;
-    bool busy_turn = false;     // the last batch was long: a poll costs little beside it
+    bool busy_turn = false;  // the last batch was long: a poll costs little beside it
 };
 
 /// Any duration as a Duration: saturates instead of overflowing; ValueError for not-a-number.

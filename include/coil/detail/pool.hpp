@@ -83,7 +83,9 @@ inline void pool_deallocate(void* memory, [[maybe_unused]] std::size_t size) noe
 struct Pooled {
     static void* operator new(std::size_t size) { return pool_allocate(size); }
     static void operator delete(void* memory, std::size_t size) noexcept { pool_deallocate(memory, size); }
-    static void* operator new(std::size_t size, std::align_val_t align) { return ::operator new(size, align); }
+    static void* operator new(std::size_t size, std::align_val_t align) {
+        return ::operator new(size, align);
+    }
     static void operator delete(void* memory, std::size_t, std::align_val_t align) noexcept {
         ::operator delete(memory, align);
     }

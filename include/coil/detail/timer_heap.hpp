@@ -24,7 +24,7 @@ struct Timer : Runnable {
     bool scheduled() const noexcept { return index_ != NOT_SCHEDULED; }
 
     std::uint32_t index_ = NOT_SCHEDULED;  // its place in the heap
-    std::uint32_t order_;                  // equal deadlines fire in the order of creation; set when scheduled
+    std::uint32_t order_;  // equal deadlines fire in the order of creation; set when scheduled
 };
 
 class TimerHeap {
