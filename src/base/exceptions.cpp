@@ -109,6 +109,7 @@ const std::vector<std::exception_ptr>& ExceptionGroup::exceptions() const noexce
 
 std::pair<std::optional<ExceptionGroup>, std::optional<ExceptionGroup>> ExceptionGroup::split_by(
     Predicate matches) const {
+    if (matches(std::make_exception_ptr(*this))) return {*this, std::nullopt};
     std::vector<std::exception_ptr> with, without;
     for (const std::exception_ptr& member : exceptions()) {
         if (matches(member)) {

@@ -66,21 +66,19 @@ struct Reaper {
     }
 };
 
-void register_thread() {
+}  // namespace
+
+void pool_register_thread() noexcept {
     static thread_local Reaper reaper;
     (void)reaper;
+    pool.reaped = true;
 }
-
-}  // namespace
 
 void* pool_refill(std::size_t index) {
     Pool::Class& own = pool.classes[index];
     Block* magazine = std::exchange(own.spare, nullptr);
     if (!magazine) magazine = depot().take(index);
-    if (!magazine) {
-        register_thread();
-        return ::operator new(Pool::rounded(index));
-    }
+    if (!magazine) return ::operator new(Pool::rounded(index));
     own.free = magazine->next;
     return magazine;
 }

@@ -1,5 +1,7 @@
 // Streams: an echo server and a client on loopback, several messages, end of stream.
 
+#include <fmt/format.h>
+
 #include "scenario.hpp"
 
 namespace conformance {

@@ -1,5 +1,7 @@
 // An HTTP client: GETs limited by a semaphore in a TaskGroup, against a small HTTP server on loopback.
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "scenario.hpp"

@@ -4,8 +4,10 @@
 // Runs one scenario; prints its trace. Exit code 77: it cannot run on this backend here; the reason is on stderr.
 
 #include <cxxabi.h>
+#include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <typeinfo>
 
@@ -68,6 +70,12 @@ std::string bare_name(const std::type_info& type) {
 
 std::unique_ptr<coil::EventLoop> new_loop() { return chosen->make(); }
 std::string_view backend() { return chosen->name; }
+
+std::string join(const std::vector<std::string>& texts, std::string_view separator) {
+    return fmt::format("{}", fmt::join(texts, separator));
+}
+
+void print_line(std::vector<std::string> words) { fmt::print("{}\n", fmt::join(words, " ")); }
 
 std::string name_of(const std::exception_ptr& error) {
     try {

@@ -5,12 +5,9 @@
 //
 //     SCENARIO("001_call_soon_fifo") { coil::run(main(), {.loop_factory = new_loop}); }
 
-#include <fmt/format.h>
-
 #include <chrono>
-#include <cstdio>
+#include <concepts>
 #include <exception>
-#include <iterator>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -48,26 +45,27 @@ struct Registration {
     }
 };
 
+/// What print() writes for a value.
+inline std::string to_text(std::string_view text) { return std::string(text); }
+template <std::integral I>
+std::string to_text(I number) {
+    static_assert(!std::is_same_v<I, bool>, "print yn(flag)");
+    return std::to_string(number);
+}
+
+std::string join(const std::vector<std::string>& texts, std::string_view separator = " ");
+void print_line(std::vector<std::string> words);
+
 /// Python's print(). An object, so that it can be given as a callback: `loop.call_soon(print, "text", 1)`.
 struct Print {
     template <class... Args>
     void operator()(const Args&... args) const {
-        static_assert(!(std::is_same_v<Args, bool> || ...), "print yn(flag)");
-        std::string line;
-        [[maybe_unused]] const char* separator = "";
-        ((fmt::format_to(std::back_inserter(line), "{}{}", std::exchange(separator, " "), args)), ...);
-        line += '\n';
-        std::fwrite(line.data(), 1, line.size(), stdout);
+        print_line({to_text(args)...});
     }
 };
 inline constexpr Print print{};
 
 constexpr const char* yn(bool flag) { return flag ? "yes" : "no"; }
-
-template <class Range>
-std::string join(const Range& range, std::string_view separator = " ") {
-    return fmt::format("{}", fmt::join(range, separator));
-}
 
 /// The program's own error.
 class AppError : public std::runtime_error {

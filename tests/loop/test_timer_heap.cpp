@@ -102,10 +102,10 @@ TEST(TimerHeap, does_what_an_ordered_map_does) {
         // Phases of mostly adding, mostly removing, and of many that are due at once.
         unsigned adding = (step / 1000) % 3 == 0 ? 8 : 4;
         Node& node = *nodes[random() % NODES];
-        unsigned choice = random() % 12;
+        auto choice = random() % 12;
         if (choice < adding) {
             if (!node.scheduled()) {
-                TimePoint when = now + Duration(random() % 64);
+                TimePoint when = now + Duration(static_cast<long>(random() % 64));
                 heap.add(when, node);
                 model.emplace(when, &node);
             }
@@ -120,7 +120,7 @@ TEST(TimerHeap, does_what_an_ordered_map_does) {
                 }
             }
         } else {
-            now += Duration(random() % ((step / 1000) % 5 == 0 ? 64 : 6));
+            now += Duration(static_cast<long>(random() % ((step / 1000) % 5 == 0 ? 64 : 6)));
             std::vector<Runnable*> expected;
             while (!model.empty() && model.begin()->first <= now) {
                 expected.push_back(model.begin()->second);

@@ -37,6 +37,7 @@ struct Pool {
         Block* spare;
     };
     Class classes[CLASSES];
+    bool reaped;  // the end of the thread will empty the lists
 
     static constexpr std::size_t class_of(std::size_t size) { return (size - 1) / STEP; }
     static constexpr std::size_t rounded(std::size_t index) { return (index + 1) * STEP; }
@@ -47,6 +48,7 @@ extern constinit thread_local Pool pool;
 
 void* pool_refill(std::size_t index);
 void pool_store_magazine(std::size_t index) noexcept;
+void pool_register_thread() noexcept;
 
 inline void* pool_allocate(std::size_t size) {
 #ifndef COIL_POOL_OFF
@@ -72,6 +74,8 @@ inline void pool_deallocate(void* memory, [[maybe_unused]] std::size_t size) noe
         block->next = own.free;
         block->depth = own.free ? own.free->depth + 1 : 1;
         own.free = block;
+        if (!pool.reaped) [[unlikely]]
+            pool_register_thread();
         if (block->depth >= Pool::MAGAZINE) pool_store_magazine(index);
         return;
     }
