@@ -71,10 +71,11 @@ class [[nodiscard("co_await it")]] Acquire final : public Operation<Result> {
         }
         void finish() {
             if (!suspended()) return;
-            unlink();
+            bool exists = leave_queue();
             bool cancelled = cancellation_due();
-            primitive_->resumed(woken(), cancelled);
+            if (exists) primitive_->resumed(woken(), cancelled);
             if (cancelled) throw_cancelled();
+            if (!exists && !Primitive::MAY_GO_AFTER_WAKING) throw_destroyed();
         }
 
       private:
@@ -108,6 +109,7 @@ class Lock : detail::LoopBound {
     template <class, class>
     friend class detail::Acquire;
     static constexpr const char* NAME = "Lock";
+    static constexpr bool MAY_GO_AFTER_WAKING = false;
     static constexpr const char* WAIT = "Lock.acquire";
     bool try_acquire() noexcept;
     void resumed(bool granted, bool cancelled) noexcept;
@@ -134,6 +136,7 @@ class Event : detail::LoopBound {
     template <class, class>
     friend class detail::Acquire;
     static constexpr const char* NAME = "Event";
+    static constexpr bool MAY_GO_AFTER_WAKING = true;
     static constexpr const char* WAIT = "Event.wait";
     bool try_acquire() const noexcept { return set_; }
     void resumed(bool, bool) noexcept {}
@@ -173,6 +176,7 @@ class Semaphore : detail::LoopBound {
     template <class, class>
     friend class detail::Acquire;
     static constexpr const char* NAME = "Semaphore";
+    static constexpr bool MAY_GO_AFTER_WAKING = false;
     static constexpr const char* WAIT = "Semaphore.acquire";
     bool try_acquire() noexcept;
     void resumed(bool granted, bool cancelled) noexcept;

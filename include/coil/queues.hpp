@@ -42,12 +42,15 @@ class QueueBase : LoopBound {
             LeafWaiter::suspend(at);
             list_->push(*this);
         }
-        /// Unlinks; throws if cancelled, after passing on a wake-up that another waiter can use.
-        void finish(bool usable_by_others) {
-            unlink();
-            if (!cancellation_due()) return;
-            if (woken() && usable_by_others) list_->wake_next();
-            throw_cancelled();
+        /// Throws if cancelled, after passing on a wake-up that `usable_by_others()` says another waiter can use.
+        template <class F>
+        void finish(F usable_by_others) {
+            bool exists = leave_queue();
+            if (cancellation_due()) {
+                if (exists && woken() && usable_by_others()) list_->wake_next();
+                throw_cancelled();
+            }
+            if (!exists) throw_destroyed();
         }
 
       private:
@@ -148,7 +151,9 @@ class Queue : public detail::QueueBase {
         void await_suspend(std::coroutine_handle<Promise> at) {
             waiter_.begin(at);
         }
-        void await_resume() { waiter_.finish(!queue_.full()); }
+        void await_resume() {
+            waiter_.finish([this] { return !queue_.full(); });
+        }
 
       private:
         Queue& queue_;
@@ -163,7 +168,9 @@ class Queue : public detail::QueueBase {
         void await_suspend(std::coroutine_handle<Promise> at) {
             waiter_.begin(at);
         }
-        void await_resume() { waiter_.finish(!queue_.empty()); }
+        void await_resume() {
+            waiter_.finish([this] { return !queue_.empty(); });
+        }
 
       private:
         Queue& queue_;

@@ -73,10 +73,15 @@ class ConnectWait final : public LeafWaiter, public OperationTag {
         static void run(Runnable& self, How how) {
             auto& watch = static_cast<Watching&>(self);
             watch.dequeued();
-            if (how == How::RUN && (watch.ready & WRITABLE) && watch.owner.pending()) watch.owner.wake();
+            if (how == How::DISCARD || !(watch.ready & WRITABLE) || !watch.owner.pending()) return;
+            watch.stop();
+            watch.owner.wake();
         }
         ConnectWait& owner;
     };
+    // Once the wait is over, nothing may put the watch into the ready queue: the task's step, queued behind it, destroys it.
+    void called_off() noexcept override { watch_.stop(); }
+
     Watching watch_;
     std::string target_;
 };

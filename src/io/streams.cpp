@@ -189,7 +189,7 @@ class StreamProtocol final : public Protocol, public std::enable_shared_from_thi
             list_.push(*this);
         }
         void await_resume() {
-            unlink();
+            leave_queue();
             throw_if_cancelled();
         }
 

@@ -12,6 +12,11 @@ void LoopBound::throw_other_loop(const char* name) {
     throw RuntimeError(std::string(name) + " is bound to a different event loop");
 }
 
+void WaitNode::throw_destroyed() const {
+    throw RuntimeError(std::string(description_) +
+                       ": the object was destroyed before the waiting task could go on");
+}
+
 }  // namespace detail
 
 // ---- Lock

@@ -24,7 +24,10 @@ template <class T>  // T derives from ListNode
 class List {
   public:
     List() noexcept { head_.prev_ = head_.next_ = &head_; }
-    ~List() { head_.prev_ = head_.next_ = nullptr; }
+    /// Nodes that outlive their list are left unlinked.
+    ~List() {
+        while (T* node = front()) static_cast<ListNode*>(node)->unlink();
+    }
 
     bool empty() const noexcept { return head_.next_ == &head_; }
     T* front() const noexcept { return empty() ? nullptr : static_cast<T*>(head_.next_); }

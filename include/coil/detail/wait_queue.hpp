@@ -16,6 +16,14 @@ class WaitNode : public LeafWaiter, public ListNode {
     std::string describe() const final { return description_; }
 
   protected:
+    /// First thing after resumption. False: what was waited for has been destroyed meanwhile, and must not be touched.
+    bool leave_queue() noexcept {
+        if (!linked()) return false;
+        unlink();
+        return true;
+    }
+    [[noreturn]] void throw_destroyed() const;
+
     ~WaitNode() {
         if (linked()) unlink();
     }
