@@ -65,7 +65,7 @@ class TimerHandle : public Handle {
 
 /// What an exception handler is told. Written by coil, or by hand: `loop.call_exception_handler({.message = "…"})`.
 struct ExceptionContext {
-    std::string message;
+    std::string message{};
     std::exception_ptr exception{};
     Handle handle{};                               // the callback at fault, if it was one
     std::map<std::string, std::string> details{};  // further facts, by asyncio's keys: "task", "transport", …

@@ -26,7 +26,7 @@ class List {
     List() noexcept { head_.prev_ = head_.next_ = &head_; }
     /// Nodes that outlive their list are left unlinked.
     ~List() {
-        while (T* node = front()) static_cast<ListNode*>(node)->unlink();
+        while (head_.next_ != &head_) head_.next_->unlink();
     }
 
     bool empty() const noexcept { return head_.next_ == &head_; }
