@@ -23,7 +23,10 @@ static Coro<std::tuple<std::string, std::string>> outer() {
     co_return std::tuple(r1, r2);
 }
 
-static Coro<int> deep(int n) { co_return n == 0 ? 0 : 1 + co_await deep(n - 1); }
+static Coro<int> deep(int n) {
+    if (n == 0) co_return 0;  // GCC 12 awaits both branches of a conditional expression
+    co_return 1 + co_await deep(n - 1);
+}
 
 static Coro<int> deep_suspend(int n) {
     if (n == 0) {
