@@ -242,13 +242,17 @@ class UringPoller final : public Poller {
         to_arm_.clear();
     }
 
-    /// One call posts no more than some 20 deferred completions (Linux 6.13).
+    /// One call posts no more than some 20 deferred completions (Linux 6.13), so it asks again while there are more. That the
+    /// kernel has news is a hint: it raises the flag after it has queued the work, so this thread may do the work and
+    /// lower the flag in between, and then the flag stays up with nothing behind it.
     void collect_all() {
         constexpr unsigned ENOUGH = 256;
         unsigned count = collect();
         while (count < ENOUGH && kernel_has_news()) {
             if (io_uring_get_events(&ring_) < 0) return;
-            count += collect();
+            unsigned more = collect();
+            if (more == 0) return;
+            count += more;
         }
     }
 
