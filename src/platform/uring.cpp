@@ -29,9 +29,31 @@
 // shared memory that completions wait, so a look without news costs no system call. A poll request holds its file open
 // until it is cancelled: remove() queues that, and flush() or the next turn submits it.
 
+#if defined(__SANITIZE_THREAD__)
+#define COIL_THREAD_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define COIL_THREAD_SANITIZER 1
+#endif
+#endif
+#ifdef COIL_THREAD_SANITIZER
+#include <sanitizer/tsan_interface.h>
+#endif
+
 namespace coil::detail {
 
 namespace {
+
+// liburing maps and unmaps a ring's memory behind the thread sanitizer's back. So that it does not take two rings that had the
+// same addresses one after the other for one that two threads share, the end of a ring happens before the next begins.
+#ifdef COIL_THREAD_SANITIZER
+char ring_memory;
+void sanitizer_ring_begins() { __tsan_acquire(&ring_memory); }
+void sanitizer_ring_ends() { __tsan_release(&ring_memory); }
+#else
+void sanitizer_ring_begins() {}
+void sanitizer_ring_ends() {}
+#endif
 
 constexpr unsigned ENTRIES = 256;
 constexpr unsigned COMPLETIONS = 4096;
@@ -119,6 +141,7 @@ class UringPoller final : public Poller {
         params.cq_entries = COMPLETIONS;
         int result = io_uring_queue_init_params(ENTRIES, &ring_, &params);
         if (result < 0) throw_os_error(-result, "io_uring cannot be set up");
+        sanitizer_ring_begins();
         exists_ = true;
         if (int error = find_fault(params); error != 0) {
             tear_down();
@@ -127,7 +150,10 @@ class UringPoller final : public Poller {
     }
 
     void tear_down() noexcept {
-        if (std::exchange(exists_, false)) io_uring_queue_exit(&ring_);
+        if (std::exchange(exists_, false)) {
+            sanitizer_ring_ends();
+            io_uring_queue_exit(&ring_);
+        }
         enabled_ = false;
     }
 
