@@ -1,5 +1,6 @@
 #include "coil/detail/pool.hpp"
 
+#include <atomic>
 #include <mutex>
 #include <utility>
 
@@ -22,21 +23,25 @@ static_assert(sizeof(Stored) <= Pool::STEP);
 class Depot {
   public:
     Block* take(std::size_t index) {
+        // ORDER: a guess; one that is out of date costs a call of operator new, or a look in vain.
+        if (counts_[index].load(std::memory_order_relaxed) == 0) return nullptr;
         std::lock_guard lock(mutex_);
         Stored* top = stacks_[index];
         if (!top) return nullptr;
         stacks_[index] = top->next;
-        --counts_[index];
+        counts_[index].fetch_sub(1, std::memory_order_relaxed);
         return &top->first;
     }
     /// False if enough are there.
     bool store(std::size_t index, Block* magazine) {
         std::lock_guard lock(mutex_);
-        if (counts_[index] * Pool::MAGAZINE * Pool::rounded(index) > KEEP) return false;
+        std::size_t bytes =
+            counts_[index].load(std::memory_order_relaxed) * Pool::MAGAZINE * Pool::rounded(index);
+        if (bytes > KEEP) return false;
         auto* stored = reinterpret_cast<Stored*>(magazine);  // free memory of at least a step's size
         stored->next = stacks_[index];
         stacks_[index] = stored;
-        ++counts_[index];
+        counts_[index].fetch_add(1, std::memory_order_relaxed);
         return true;
     }
 
@@ -44,7 +49,7 @@ class Depot {
     static constexpr std::size_t KEEP = std::size_t{32} << 20;  // bytes per size class
     std::mutex mutex_;
     Stored* stacks_[Pool::CLASSES] = {};
-    std::size_t counts_[Pool::CLASSES] = {};
+    std::atomic<std::size_t> counts_[Pool::CLASSES] = {};  // written under the mutex
 };
 
 Depot& depot() {

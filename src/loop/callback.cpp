@@ -12,7 +12,8 @@ namespace coil {
 namespace detail {
 
 void CallbackBase::cancel() noexcept {
-    if (cancelled_.exchange(true, std::memory_order_relaxed)) return;
+    if (cancelled()) return;
+    cancelled_.store(true, std::memory_order_relaxed);
     if (shared_) return;  // perhaps in another thread: the callable goes with the last owner
     if (scheduled()) {
         loop_->core().timers.remove(*this);

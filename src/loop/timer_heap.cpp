@@ -6,7 +6,8 @@ namespace coil::detail {
 
 namespace {
 constexpr std::size_t CHILDREN = 4;
-}
+constexpr std::size_t AHEAD = 16;  // how far ahead a pass over many timers fetches them
+}  // namespace
 
 void TimerHeap::sift_up(std::size_t index, Entry entry) noexcept {
     while (index > 0) {
@@ -18,7 +19,8 @@ void TimerHeap::sift_up(std::size_t index, Entry entry) noexcept {
     place(index, entry);
 }
 
-void TimerHeap::sift_down(std::size_t index, Entry entry) noexcept {
+template <class Put>
+void TimerHeap::sink(std::size_t index, Entry entry, Put put) noexcept {
     std::size_t size = entries_.size();
     for (;;) {
         std::size_t first = index * CHILDREN + 1;
@@ -29,10 +31,14 @@ void TimerHeap::sift_down(std::size_t index, Entry entry) noexcept {
             if (before(entries_[child], entries_[smallest])) smallest = child;
         }
         if (!before(entries_[smallest], entry)) break;
-        place(index, entries_[smallest]);
+        put(index, entries_[smallest]);
         index = smallest;
     }
-    place(index, entry);
+    put(index, entry);
+}
+
+void TimerHeap::sift_down(std::size_t index, Entry entry) noexcept {
+    sink(index, entry, [this](std::size_t at, Entry what) { place(at, what); });
 }
 
 void TimerHeap::add(TimePoint when, Timer& timer) {
@@ -71,17 +77,17 @@ void TimerHeap::drop_buried_top() noexcept {
     }
 }
 
-/// Sweeps out the tombstones and makes a heap of what is left.
+/// Sweeps out the tombstones and makes a heap of what is left. Moves entries alone at first: a timer is written to once, when its
+/// entry has come to rest, in an order that can be fetched ahead.
 void TimerHeap::rebuild() noexcept {
     std::erase_if(entries_, [](const Entry& entry) { return !entry.timer(); });
     buried_ = 0;
     std::size_t size = entries_.size();
-    for (std::size_t i = size; i-- > 0;) {
-        if (i * CHILDREN + 1 < size) {
-            sift_down(i, entries_[i]);
-        } else {
-            place(i, entries_[i]);
-        }
+    for (std::size_t i = (size + CHILDREN - 2) / CHILDREN; i-- > 0;)
+        sink(i, entries_[i], [this](std::size_t index, Entry entry) { entries_[index] = entry; });
+    for (std::size_t i = 0; i < size; ++i) {
+        if (i + AHEAD < size) __builtin_prefetch(entries_[i + AHEAD].timer(), 1);
+        place(i, entries_[i]);
     }
 }
 
@@ -117,6 +123,7 @@ void TimerHeap::pop_many_due(TimePoint now, ReadyQueue& queue) {
                               [now](const Entry& entry) { return entry.when > now; });
     std::sort(due, entries_.end(), before);
     for (auto entry = due; entry != entries_.end(); ++entry) {
+        if (entries_.end() - entry > std::ptrdiff_t{AHEAD}) __builtin_prefetch(entry[AHEAD].timer(), 1);
         if (Timer* timer = entry->timer()) {
             timer->index_ = Timer::NOT_SCHEDULED;
             queue.push(*timer);

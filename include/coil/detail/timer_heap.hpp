@@ -70,6 +70,8 @@ class TimerHeap {
         if (Timer* timer = entry.timer()) timer->index_ = static_cast<std::uint32_t>(index);
     }
     void sift_up(std::size_t index, Entry entry) noexcept;
+    template <class Put>
+    void sink(std::size_t index, Entry entry, Put put) noexcept;
     void sift_down(std::size_t index, Entry entry) noexcept;
     void drop_top() noexcept;
     void drop_buried_top() noexcept;
