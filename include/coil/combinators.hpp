@@ -1,11 +1,13 @@
 #pragma once
 
-// Waiting for several things: gather, wait, wait_for, shield.
+// Waiting for several things: gather, wait, wait_for, as_completed, shield.
 
+#include <algorithm>
 #include <array>
 #include <concepts>
 #include <coroutine>
 #include <initializer_list>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <ranges>
@@ -18,7 +20,9 @@
 
 #include "coil/contextlib.hpp"
 #include "coil/coroutines.hpp"
+#include "coil/events.hpp"
 #include "coil/futures.hpp"
+#include "coil/queues.hpp"
 #include "coil/tasks.hpp"
 #include "coil/timeouts.hpp"
 
@@ -363,6 +367,143 @@ auto wait_for(A&& awaitable, std::optional<Duration> timeout)
     using T = std::remove_cvref_t<detail::AwaitResult<A>>;
     return detail::wait_for_kept<T, detail::GIVEN_UP<A>>(detail::keep_awaitable(std::forward<A>(awaitable)),
                                                          timeout);
+}
+
+struct AsCompletedOptions {
+    std::optional<Duration> timeout{};
+};
+
+/// What a loop over `as_completed()` gives: await it, as an lvalue too, once, for the result of the next future that is done, or
+/// its error; TimeoutError if the time was over first.
+template <class T>
+class Completion : public Coro<T> {
+  public:
+    explicit Completion(Coro<T> coro) noexcept : Coro<T>(std::move(coro)) {}
+};
+
+namespace detail {
+
+template <class T>
+struct AwaitTraits<Completion<T>> : AwaitTraits<Coro<T>> {};
+template <class T>
+struct AwaitTraits<Completion<T>&> {
+    using Result = T;
+    static CoroAwaiter<T> awaiter(Completion<T>& next) { return CoroAwaiter<T>(std::move(next)); }
+};
+
+/// The futures of as_completed() that are done, in that order. Kept by its callbacks and by whoever waits for the next one.
+template <class F>
+struct Completions {
+    Queue<std::optional<F>> done;  // nothing: the time was over first
+    std::size_t pending = 0;
+    TimerHandle limit;
+
+    void add(F future) {
+        if (pending == 0) return;  // too late
+        done.put_nowait(std::move(future));
+        if (--pending == 0) limit.cancel();
+    }
+    void time_over() {
+        for (; pending > 0; --pending) done.put_nowait(std::nullopt);
+    }
+    static Coro<F> next(std::shared_ptr<Completions> self) {
+        std::optional<F> future = co_await self->done.get();
+        if (!future) throw TimeoutError();
+        co_return std::move(*future);
+    }
+    template <class T, bool MOVE>
+    static Coro<T> next_result(std::shared_ptr<Completions> self) {
+        F future = co_await next(std::move(self));
+        if constexpr (MOVE) {
+            co_return co_await std::move(future);
+        } else {
+            co_return co_await future;
+        }
+    }
+};
+
+}  // namespace detail
+
+/// The futures given to `as_completed()`, in the order in which they are done. Loop over it, or call `next()`.
+template <class F, bool MOVE>
+class AsCompleted {
+  public:
+    using value_type = typename F::value_type;
+
+    /// `while (auto task = co_await all.next())`: the next task or future itself, done; nothing when there are no more.
+    /// TimeoutError if the time was over first.
+    Coro<std::optional<F>> next() {
+        if (unclaimed_ == 0) return nothing();
+        --unclaimed_;
+        return wrap(completions_);
+    }
+
+    /// `for (auto& next : all) { auto value = co_await next; … }`. Input iterators: one loop at a time.
+    class Iterator {
+      public:
+        explicit Iterator(AsCompleted& all) : all_(&all) { all_->advance(); }
+        Completion<value_type>& operator*() const noexcept { return *all_->current_; }
+        Iterator& operator++() {
+            all_->advance();
+            return *this;
+        }
+        bool operator==(std::default_sentinel_t) const noexcept { return !all_->current_; }
+
+      private:
+        AsCompleted* all_;
+    };
+    Iterator begin() { return Iterator(*this); }
+    std::default_sentinel_t end() const noexcept { return {}; }
+
+    /// For as_completed().
+    AsCompleted(std::vector<F> futures, AsCompletedOptions options, EventLoop& loop)
+        : completions_(std::make_shared<detail::Completions<F>>()), unclaimed_(futures.size()) {
+        completions_->pending = futures.size();
+        for (F& future : futures) {
+            future.add_done_callback([completions = completions_](Future<value_type> done) {
+                completions->add(F(done.handle()));
+            });
+        }
+        if (options.timeout && !futures.empty()) {
+            completions_->limit =
+                loop.call_later(*options.timeout, [completions = completions_] { completions->time_over(); });
+        }
+    }
+
+  private:
+    using Kept = std::shared_ptr<detail::Completions<F>>;
+    static Coro<std::optional<F>> nothing() { co_return std::nullopt; }
+    static Coro<std::optional<F>> wrap(Kept completions) {
+        co_return co_await detail::Completions<F>::next(std::move(completions));
+    }
+    void advance() {
+        current_.reset();
+        if (unclaimed_ == 0) return;
+        --unclaimed_;
+        current_.emplace(detail::Completions<F>::template next_result<value_type, MOVE>(completions_));
+    }
+
+    Kept completions_;
+    std::size_t unclaimed_;
+    std::optional<Completion<value_type>> current_;
+};
+
+/// Starts all of a range, an rvalue where it holds coroutines, and gives their results in the order in which they are done. When
+/// the time is over, each that is still open gives TimeoutError; nothing is cancelled, and whoever leaves early leaves the
+/// rest running. A future that is given twice comes once.
+template <std::ranges::input_range Range>
+    requires(!detail::Gatherable<Range>)
+auto as_completed(Range&& range, AsCompletedOptions options = {}) {
+    constexpr bool LVALUE = std::is_lvalue_reference_v<Range>;
+    using Reference = std::ranges::range_reference_t<Range>;
+    using A = std::conditional_t<LVALUE, Reference, std::remove_reference_t<Reference>>;
+    using F = decltype(detail::to_future(std::declval<A>()));
+    std::vector<F> futures;
+    for (auto&& awaitable : range) {
+        F future = detail::to_future(static_cast<std::conditional_t<LVALUE, A, A&&>>(awaitable));
+        if (std::ranges::find(futures, future) == futures.end()) futures.push_back(std::move(future));
+    }
+    return AsCompleted<F, detail::GIVEN_UP<A>>(std::move(futures), options, get_event_loop());
 }
 
 /// A future that follows the awaitable but does not pass its own cancellation on to it. A future that is done is given back

@@ -1,17 +1,24 @@
 #pragma once
 
-// Lock, Event, Semaphore, BoundedSemaphore: for the tasks of one loop, fair in order of arrival. Not thread-safe; each must
-// outlive its waiters. Nothing is allocated, waiting or not.
+// Lock, Event, Condition, Semaphore, BoundedSemaphore, Barrier: for the tasks of one loop, fair in order of arrival. Not
+// thread-safe; each must outlive its waiters, but for a Barrier. Nothing is allocated once warm, waiting or not.
 
+#include <concepts>
 #include <coroutine>
 #include <cstddef>
 #include <exception>
+#include <memory>
+#include <type_traits>
 #include <utility>
 
 #include "coil/detail/operation.hpp"
 #include "coil/detail/wait_queue.hpp"
 
 namespace coil {
+
+namespace detail {
+void report_failed_release(std::exception_ptr error);
+}
 
 /// What `scoped()` gives: releases when it goes out of scope, or earlier by `release()`.
 template <class Primitive>
@@ -23,8 +30,14 @@ class [[nodiscard("the scope of this object is the time of holding")]] Held {
         std::swap(primitive_, other.primitive_);
         return *this;
     }
+    /// A release that fails, because somebody else has released already, goes to the loop's exception handler.
     ~Held() {
-        if (primitive_) primitive_->release();
+        if (!primitive_) return;
+        try {
+            primitive_->release();
+        } catch (...) {
+            detail::report_failed_release(std::current_exception());
+        }
     }
     void release() {
         if (primitive_) std::exchange(primitive_, nullptr)->release();
@@ -145,6 +158,50 @@ class Event : detail::LoopBound {
     bool set_ = false;
 };
 
+/// A lock, and tasks that gave it back until something changes.
+class Condition : detail::LoopBound {
+  public:
+    Condition() noexcept : lock_(&own_) {}
+    /// Shares a lock, which must outlive the condition.
+    explicit Condition(Lock& lock) noexcept : lock_(&lock) {}
+    Condition(const Condition&) = delete;
+    Condition& operator=(const Condition&) = delete;
+
+    /// The lock's.
+    auto acquire() noexcept { return lock_->acquire(); }
+    auto scoped() noexcept { return lock_->scoped(); }
+    void release() { lock_->release(); }
+    bool locked() const noexcept { return lock_->locked(); }
+
+    /// Releases the lock, waits to be notified, takes the lock again, gives true. May return without a notification: look again
+    /// at what was waited for, or use `wait_for`. Cancelled, it takes the lock again before it throws. RuntimeError if the lock
+    /// is free.
+    Coro<bool> wait();
+    /// Waits until the predicate holds, which is called with the lock held. Gives its value.
+    template <std::invocable Predicate>
+    Coro<std::decay_t<std::invoke_result_t<Predicate&>>> wait_for(Predicate predicate) {
+        for (;;) {
+            auto value = predicate();
+            if (value) co_return value;
+            co_await wait();
+        }
+    }
+    /// Wakes the first `n` who wait; they go on as the lock becomes free. RuntimeError if the lock is free.
+    void notify(std::size_t n = 1);
+    void notify_all() { notify(static_cast<std::size_t>(-1)); }
+
+    auto aenter() noexcept { return lock_->aenter(); }
+    void exit(const std::exception_ptr&) { release(); }
+
+  private:
+    class Notification;
+    void wake(std::size_t n) noexcept;
+
+    detail::WaitQueue waiters_;
+    Lock* lock_;
+    Lock own_;  // unused if another one is shared
+};
+
 /// A number of permits.
 class Semaphore : detail::LoopBound {
   public:
@@ -192,6 +249,35 @@ class Semaphore : detail::LoopBound {
 class BoundedSemaphore : public Semaphore {
   public:
     explicit BoundedSemaphore(std::ptrdiff_t value = 1) : Semaphore(value, value) {}
+};
+
+/// A point that tasks pass together, `parties` at a time, again and again. Waiters keep its state: it may go before them.
+class Barrier {
+  public:
+    /// ValueError below one.
+    explicit Barrier(std::ptrdiff_t parties);
+    Barrier(const Barrier&) = delete;
+    Barrier& operator=(const Barrier&) = delete;
+
+    /// Waits until all parties wait, and gives each another number below `parties()`; the last to come has the highest and goes on
+    /// at once. Who comes while others still leave waits for the next round. A cancelled waiter leaves; the others stay.
+    /// BrokenBarrierError if the barrier is broken or reset.
+    Coro<std::size_t> wait();
+    /// Waiters get BrokenBarrierError; the barrier is empty then, and whole if it was broken.
+    Coro<> reset();
+    /// Waiters get BrokenBarrierError, and all who come later too, until a reset.
+    Coro<> abort();
+    std::size_t parties() const noexcept;
+    /// How many wait for the others; 0 while they leave.
+    std::size_t n_waiting() const noexcept;
+    bool broken() const noexcept;
+
+    Coro<std::size_t> aenter() { return wait(); }
+    void exit(const std::exception_ptr&) noexcept {}
+
+  private:
+    class State;
+    std::shared_ptr<State> state_;
 };
 
 }  // namespace coil

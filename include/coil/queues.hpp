@@ -1,15 +1,18 @@
 #pragma once
 
-// Queue: items handed from task to task, on one loop. Waiters are woken in order of arrival, but, as in asyncio, a newcomer
-// may take the item or the slot first; the woken one then waits again.
+// Queue, PriorityQueue, LifoQueue: items handed from task to task, on one loop. Not thread-safe. Waiters are woken in order of
+// arrival, but, as in asyncio, a newcomer may take the item or the slot first; the woken one then waits again. Once its storage
+// has grown, a queue allocates nothing, waiting or not. A queue must outlive its waiters.
 
+#include <algorithm>
 #include <coroutine>
 #include <cstddef>
-#include <deque>
-#include <optional>
+#include <functional>
 #include <utility>
+#include <vector>
 
 #include "coil/detail/operation.hpp"
+#include "coil/detail/ring.hpp"
 #include "coil/detail/wait_queue.hpp"
 #include "coil/exceptions.hpp"
 #include "coil/locks.hpp"
@@ -25,159 +28,209 @@ class QueueBase : LoopBound {
     QueueBase& operator=(const QueueBase&) = delete;
 
     std::ptrdiff_t maxsize() const noexcept { return maxsize_; }
+    std::size_t qsize() const noexcept { return size_; }
+    bool empty() const noexcept { return size_ == 0; }
+    /// Never true of a queue without a bound.
+    bool full() const noexcept { return maxsize_ > 0 && static_cast<std::ptrdiff_t>(size_) >= maxsize_; }
     bool is_shut_down() const noexcept { return shut_down_; }
     /// Waits until every item that was put has been marked done.
     auto join() noexcept { return finished_.wait(); }
     /// One taken item is worked off. ValueError if called more often than items were put.
     void task_done();
 
-    /// The wait of one put() or get(). It may be woken in vain, and then waits again.
-    class Waiter final : public WaitNode {
+  protected:
+    /// The wait of one put() or get(). It may be woken in vain, and then its caller waits again.
+    class Wait final : public Operation<void> {
       public:
-        Waiter(QueueBase& queue, WaitQueue& list, const char* description) noexcept
-            : WaitNode(description), queue_(&queue), list_(&list) {}
+        Wait(QueueBase& queue, WaitQueue& list, const char* description) noexcept
+            : waiter_(queue, list, description) {}
+        bool await_ready() const noexcept { return false; }
         template <class Promise>
-        void begin(std::coroutine_handle<Promise> at) {
-            queue_->bind("Queue");
-            LeafWaiter::suspend(at);
-            list_->push(*this);
+        void await_suspend(std::coroutine_handle<Promise> at) {
+            waiter_.begin(at);
         }
-        /// Throws if cancelled, after passing on a wake-up that `usable_by_others()` says another waiter can use.
-        template <class F>
-        void finish(F usable_by_others) {
-            bool exists = leave_queue();
-            if (cancellation_due()) {
-                if (exists && woken() && usable_by_others()) list_->wake_next();
-                throw_cancelled();
-            }
-            if (!exists) throw_destroyed();
-        }
+        void await_resume() { waiter_.finish(); }
 
       private:
-        QueueBase* queue_;
-        WaitQueue* list_;
+        class Waiter final : public WaitNode {
+          public:
+            Waiter(QueueBase& queue, WaitQueue& list, const char* description) noexcept
+                : WaitNode(description), queue_(queue), list_(list) {}
+            template <class Promise>
+            void begin(std::coroutine_handle<Promise> at) {
+                queue_.bind("Queue");
+                LeafWaiter::suspend(at);
+                list_.push(*this);
+            }
+            /// Throws if cancelled, after passing on a wake-up that another waiter can use.
+            void finish();
+
+          private:
+            QueueBase& queue_;
+            WaitQueue& list_;
+        };
+        Waiter waiter_;
     };
 
-  protected:
     explicit QueueBase(std::ptrdiff_t maxsize) noexcept : maxsize_(maxsize) { finished_.set(); }
 
-    void item_put() noexcept {
-        ++unfinished_;
-        finished_.clear();
-        getters_.wake_next();
-    }
-    void item_taken() noexcept { putters_.wake_next(); }
-    void items_dropped(std::size_t count) noexcept;
-    void wake_everybody() noexcept;
+    Wait wait_for_item() noexcept { return Wait(*this, getters_, "Queue.get"); }
+    Wait wait_for_slot() noexcept { return Wait(*this, putters_, "Queue.put"); }
+    void check_put() const;
+    void check_get() const;
+    void item_put() noexcept;
+    void item_taken() noexcept;
+    /// Nothing more may be put; `dropped` items count as done.
+    void shut_down(std::size_t dropped) noexcept;
 
+  private:
     WaitQueue getters_;
     WaitQueue putters_;
     std::ptrdiff_t maxsize_;
-    bool shut_down_ = false;
-
-  private:
+    std::size_t size_ = 0;
     std::size_t unfinished_ = 0;
+    bool shut_down_ = false;
     Event finished_;
 };
 
-}  // namespace detail
-
-/// First in, first out. `maxsize` of zero or less: no bound. Must outlive its waiters.
-template <class T>
-class Queue : public detail::QueueBase {
+/// A queue of items that `Items` puts in order: push(T&&), T take(), clear().
+template <class T, class Items>
+class QueueOf : public QueueBase {
   public:
-    explicit Queue(std::ptrdiff_t maxsize = 0) noexcept : QueueBase(maxsize) {}
-
-    std::size_t qsize() const noexcept { return items_.size(); }
-    bool empty() const noexcept { return items_.empty(); }
-    bool full() const noexcept {
-        return maxsize_ > 0 && static_cast<std::ptrdiff_t>(items_.size()) >= maxsize_;
-    }
-
     /// Waits while the queue is full. QueueShutDown after `shutdown()`.
     Coro<> put(T item) {
-        while (!shut_down_ && full()) {
-            PutWait wait(*this);
-            co_await std::move(wait);
-        }
+        while (!is_shut_down() && full()) co_await wait_for_slot();
         put_nowait(std::move(item));
     }
     /// Waits while the queue is empty. QueueShutDown once it is shut down and empty.
     Coro<T> get() {
-        while (items_.empty()) {
-            if (shut_down_) throw QueueShutDown();
-            GetWait wait(*this);
-            co_await std::move(wait);
-        }
+        while (empty() && !is_shut_down()) co_await wait_for_item();
         co_return get_nowait();
     }
     /// QueueFull if there is no slot.
     void put_nowait(T item) {
-        if (shut_down_) throw QueueShutDown();
-        if (full()) throw QueueFull();
-        items_.push_back(std::move(item));
+        check_put();
+        items_.push(std::move(item));
         item_put();
     }
     /// QueueEmpty if there is no item.
     T get_nowait() {
-        if (items_.empty()) {
-            if (shut_down_) throw QueueShutDown();
-            throw QueueEmpty();
-        }
-        T item = std::move(items_.front());
-        items_.pop_front();
+        check_get();
+        T item = items_.take();
         item_taken();
         return item;
     }
     /// Ends the queue: puts throw QueueShutDown, gets do once it is empty. At once: what is in it is dropped and counts as
     /// done.
     void shutdown(bool immediate = false) {
-        shut_down_ = true;
         if (immediate) {
-            std::size_t dropped = items_.size();
+            std::size_t dropped = qsize();
             items_.clear();
-            items_dropped(dropped);
+            shut_down(dropped);
+        } else {
+            shut_down(0);
         }
-        wake_everybody();
     }
 
+  protected:
+    template <class... Order>
+    explicit QueueOf(std::ptrdiff_t maxsize, Order... order)
+        : QueueBase(maxsize), items_{std::move(order)...} {}
+
   private:
-    class PutWait : public detail::Operation<void> {
-      public:
-        explicit PutWait(Queue& queue) noexcept
-            : queue_(queue), waiter_(queue, queue.putters_, "Queue.put") {}
-        bool await_ready() const noexcept { return false; }
-        template <class Promise>
-        void await_suspend(std::coroutine_handle<Promise> at) {
-            waiter_.begin(at);
-        }
-        void await_resume() {
-            waiter_.finish([this] { return !queue_.full(); });
-        }
+    Items items_;
+};
 
-      private:
-        Queue& queue_;
-        Waiter waiter_;
-    };
-    class GetWait : public detail::Operation<void> {
-      public:
-        explicit GetWait(Queue& queue) noexcept
-            : queue_(queue), waiter_(queue, queue.getters_, "Queue.get") {}
-        bool await_ready() const noexcept { return false; }
-        template <class Promise>
-        void await_suspend(std::coroutine_handle<Promise> at) {
-            waiter_.begin(at);
-        }
-        void await_resume() {
-            waiter_.finish([this] { return !queue_.empty(); });
-        }
+template <class T>
+struct FifoItems {
+    void push(T&& item) { items.push_back(std::move(item)); }
+    T take() {
+        T item = std::move(items.front());
+        items.pop_front();
+        return item;
+    }
+    void clear() noexcept { items.clear(); }
+    Ring<T> items;
+};
 
-      private:
-        Queue& queue_;
-        Waiter waiter_;
-    };
+template <class T>
+struct LifoItems {
+    void push(T&& item) { items.push_back(std::move(item)); }
+    T take() {
+        T item = std::move(items.back());
+        items.pop_back();
+        return item;
+    }
+    void clear() noexcept { items.clear(); }
+    std::vector<T> items;
+};
 
-    std::deque<T> items_;
+/// A binary heap, smallest first. It makes the moves of CPython's heapq, so that items which compare equal come out in the same
+/// order as there: the last item goes down to a leaf along the smaller children, and then up again.
+template <class T, class Compare>
+struct HeapItems {
+    void push(T&& item) {
+        items.push_back(std::move(item));
+        rise(0, items.size() - 1);
+    }
+    T take() {
+        T last = std::move(items.back());
+        items.pop_back();
+        if (items.empty()) return last;
+        T first = std::exchange(items.front(), std::move(last));
+        sink_to_leaf();
+        return first;
+    }
+    void clear() noexcept { items.clear(); }
+
+    void rise(std::size_t start, std::size_t index) {
+        T item = std::move(items[index]);
+        while (index > start) {
+            std::size_t parent = (index - 1) / 2;
+            if (!compare(item, items[parent])) break;
+            items[index] = std::move(items[parent]);
+            index = parent;
+        }
+        items[index] = std::move(item);
+    }
+    void sink_to_leaf() {
+        T item = std::move(items.front());
+        std::size_t index = 0;
+        for (std::size_t child = 1; child < items.size(); child = 2 * index + 1) {
+            if (child + 1 < items.size() && !compare(items[child], items[child + 1])) ++child;
+            items[index] = std::move(items[child]);
+            index = child;
+        }
+        items[index] = std::move(item);
+        rise(0, index);
+    }
+
+    [[no_unique_address]] Compare compare{};
+    std::vector<T> items{};
+};
+
+}  // namespace detail
+
+/// First in, first out. `maxsize` of zero or less: no bound.
+template <class T>
+class Queue : public detail::QueueOf<T, detail::FifoItems<T>> {
+  public:
+    explicit Queue(std::ptrdiff_t maxsize = 0) : Queue::QueueOf(maxsize) {}
+};
+
+/// The smallest item first, by `Compare`.
+template <class T, class Compare = std::less<>>
+class PriorityQueue : public detail::QueueOf<T, detail::HeapItems<T, Compare>> {
+  public:
+    explicit PriorityQueue(std::ptrdiff_t maxsize = 0, Compare compare = Compare())
+        : PriorityQueue::QueueOf(maxsize, std::move(compare)) {}
+};
+
+/// Last in, first out.
+template <class T>
+class LifoQueue : public detail::QueueOf<T, detail::LifoItems<T>> {
+  public:
+    explicit LifoQueue(std::ptrdiff_t maxsize = 0) : LifoQueue::QueueOf(maxsize) {}
 };
 
 }  // namespace coil

@@ -4,17 +4,51 @@
 
 namespace coil::detail {
 
+void QueueBase::Wait::Waiter::finish() {
+    bool exists = leave_queue();
+    if (cancellation_due()) {
+        bool usable = exists && (&list_ == &queue_.getters_ ? !queue_.empty() : !queue_.full());
+        if (usable && woken()) list_.wake_next();
+        throw_cancelled();
+    }
+    if (!exists) throw_destroyed();
+}
+
 void QueueBase::task_done() {
     if (unfinished_ == 0) throw ValueError("task_done() called too many times");
     if (--unfinished_ == 0) finished_.set();
 }
 
-void QueueBase::items_dropped(std::size_t count) noexcept {
-    unfinished_ -= std::min(count, unfinished_);
-    if (unfinished_ == 0) finished_.set();
+void QueueBase::check_put() const {
+    if (shut_down_) throw QueueShutDown();
+    if (full()) throw QueueFull();
 }
 
-void QueueBase::wake_everybody() noexcept {
+void QueueBase::check_get() const {
+    if (size_ > 0) return;
+    if (shut_down_) throw QueueShutDown();
+    throw QueueEmpty();
+}
+
+void QueueBase::item_put() noexcept {
+    ++size_;
+    ++unfinished_;
+    finished_.clear();
+    getters_.wake_next();
+}
+
+void QueueBase::item_taken() noexcept {
+    --size_;
+    putters_.wake_next();
+}
+
+void QueueBase::shut_down(std::size_t dropped) noexcept {
+    shut_down_ = true;
+    size_ -= dropped;
+    if (dropped > 0) {
+        unfinished_ -= std::min(dropped, unfinished_);
+        if (unfinished_ == 0) finished_.set();
+    }
     getters_.wake_all();
     putters_.wake_all();
 }
