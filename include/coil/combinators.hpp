@@ -44,7 +44,6 @@ struct GatherChild : DoneNode {
     class Gathering* gathering = nullptr;
     Ref<FutureBase> future;
     bool duplicate = false;  // of an earlier child: runs and counts once
-    bool movable = false;    // the result may be moved out: nobody else was given the future
 };
 
 /// gather() without its results' types. Part of the future that gather() gives, which it keeps alive until every child is done
@@ -86,10 +85,6 @@ auto to_future(A&& awaitable) {
 }
 template <class A>
 using ResultOf = typename decltype(to_future(std::declval<A>()))::value_type;
-/// Coroutines are gathered alone, and futures given up as rvalues too: their results are moved.
-template <class A>
-inline constexpr bool GIVEN_UP = !FutureLike<A> || !std::is_lvalue_reference_v<A>;
-
 template <class T, class Element>
 Element take_child(GatherChild& child) {
     constexpr bool OUTCOME = std::is_same_v<Element, Outcome<T>>;
@@ -103,19 +98,13 @@ Element take_child(GatherChild& child) {
             return {};
         }
     } else {
-        T& value = *static_cast<T*>(child.future->value());
-        auto make = [](auto&& v) {
+        return visit_value<T>(*child.future, 1, [](auto&& value) {
             if constexpr (OUTCOME) {
-                return Element(std::in_place, std::forward<decltype(v)>(v));
+                return Element(std::in_place, std::forward<decltype(value)>(value));
             } else {
-                return Element(std::forward<decltype(v)>(v));
+                return Element(std::forward<decltype(value)>(value));
             }
-        };
-        if constexpr (std::copy_constructible<T>) {
-            return child.movable ? make(std::move(value)) : make(std::as_const(value));
-        } else {
-            return make(std::move(value));
-        }
+        });
     }
 }
 
@@ -131,9 +120,7 @@ class GatherTupleState final : public FutureState<GatherTuple<ERRORS, Ts...>>, p
     explicit GatherTupleState(EventLoop& loop, As&&... awaitables)
         : FutureState<Result>(loop), Gathering(ERRORS) {
         std::size_t i = 0;
-        ((children_[i].movable = GIVEN_UP<As>,
-          children_[i++].future = to_future(std::forward<As>(awaitables)).handle()),
-         ...);
+        ((children_[i++].future = to_future(std::forward<As>(awaitables)).handle()), ...);
     }
     ~GatherTupleState() override { leave_children(); }
     void start() { begin(*this, children_.data(), children_.size()); }
@@ -165,12 +152,9 @@ class GatherVectorState final
           size_(size) {
         std::size_t i = 0;
         for (auto&& awaitable : range) {
-            using A = decltype(awaitable);
             if constexpr (std::is_lvalue_reference_v<Range>) {
-                children_[i].movable = GIVEN_UP<A>;
-                children_[i++].future = to_future(awaitable).handle();
+                children_[i++].future = to_future(std::forward<decltype(awaitable)>(awaitable)).handle();
             } else {
-                children_[i].movable = true;
                 children_[i++].future = to_future(std::move(awaitable)).handle();
             }
         }
@@ -331,7 +315,7 @@ auto keep_awaitable(A&& awaitable) {
     }
 }
 
-template <class T, bool MOVE, class Kept>
+template <class T, class Kept>
 Coro<T> wait_for_kept(Kept kept, std::optional<Duration> limit) {
     if (limit && *limit <= Duration::zero()) {
         auto future = ensure_future(std::move(kept));
@@ -344,17 +328,12 @@ Coro<T> wait_for_kept(Kept kept, std::optional<Duration> limit) {
     // The limit of `timeout()`, without a coroutine of its own around the body.
     Timeout scope = timeout(limit);
     scope.enter();
-    std::optional<Outcome<T>> outcome;
-    if constexpr (FutureLike<Kept> && !MOVE) {
-        outcome.emplace(co_await try_await(kept));
-    } else {
-        outcome.emplace(co_await try_await(std::move(kept)));
-    }
-    scope.exit(outcome->exception());
+    auto outcome = co_await try_await(std::move(kept));
+    scope.exit(outcome.exception());
     if constexpr (std::is_void_v<T>) {
-        outcome->value();
+        outcome.value();
     } else {
-        co_return std::move(*outcome).value();
+        co_return std::move(outcome).value();
     }
 }
 
@@ -365,8 +344,10 @@ template <class A>
 auto wait_for(A&& awaitable, std::optional<Duration> timeout)
     -> Coro<std::remove_cvref_t<detail::AwaitResult<A>>> {
     using T = std::remove_cvref_t<detail::AwaitResult<A>>;
-    return detail::wait_for_kept<T, detail::GIVEN_UP<A>>(detail::keep_awaitable(std::forward<A>(awaitable)),
-                                                         timeout);
+    static_assert(!detail::FutureLike<A> || !std::is_lvalue_reference_v<A> || std::is_void_v<T> ||
+                      std::copy_constructible<T>,
+                  "the result cannot be copied: wait_for(std::move(future), …) moves it out");
+    return detail::wait_for_kept<T>(detail::keep_awaitable(std::forward<A>(awaitable)), timeout);
 }
 
 struct AsCompletedOptions {
@@ -411,21 +392,16 @@ struct Completions {
         if (!future) throw TimeoutError();
         co_return std::move(*future);
     }
-    template <class T, bool MOVE>
-    static Coro<T> next_result(std::shared_ptr<Completions> self) {
+    static Coro<typename F::value_type> next_result(std::shared_ptr<Completions> self) {
         F future = co_await next(std::move(self));
-        if constexpr (MOVE) {
-            co_return co_await std::move(future);
-        } else {
-            co_return co_await future;
-        }
+        co_return co_await std::move(future);
     }
 };
 
 }  // namespace detail
 
 /// The futures given to `as_completed()`, in the order in which they are done. Loop over it, or call `next()`.
-template <class F, bool MOVE>
+template <class F>
 class AsCompleted {
   public:
     using value_type = typename F::value_type;
@@ -480,7 +456,7 @@ class AsCompleted {
         current_.reset();
         if (unclaimed_ == 0) return;
         --unclaimed_;
-        current_.emplace(detail::Completions<F>::template next_result<value_type, MOVE>(completions_));
+        current_.emplace(detail::Completions<F>::next_result(completions_));
     }
 
     Kept completions_;
@@ -503,7 +479,7 @@ auto as_completed(Range&& range, AsCompletedOptions options = {}) {
         F future = detail::to_future(static_cast<std::conditional_t<LVALUE, A, A&&>>(awaitable));
         if (std::ranges::find(futures, future) == futures.end()) futures.push_back(std::move(future));
     }
-    return AsCompleted<F, detail::GIVEN_UP<A>>(std::move(futures), options, get_event_loop());
+    return AsCompleted<F>(std::move(futures), options, get_event_loop());
 }
 
 /// A future that follows the awaitable but does not pass its own cancellation on to it. A future that is done is given back
@@ -512,7 +488,6 @@ template <class A>
     requires detail::Gatherable<A>
 auto shield(A&& awaitable) -> Future<detail::ResultOf<A>> {
     using T = detail::ResultOf<A>;
-    constexpr bool MOVE = detail::GIVEN_UP<A>;
     Future<T> inner = detail::to_future(std::forward<A>(awaitable));
     if (inner.done()) return inner;
     Future<T> outer = inner.get_loop().template create_future<T>();
@@ -525,10 +500,10 @@ auto shield(A&& awaitable) -> Future<detail::ResultOf<A>> {
             outer.set_exception(std::move(error));
         } else if constexpr (std::is_void_v<T>) {
             outer.set_result();
-        } else if constexpr (MOVE || !std::copy_constructible<T>) {
-            outer.set_result(std::move(*static_cast<T*>(state.value())));
         } else {
-            outer.set_result(*static_cast<const T*>(state.value()));
+            // Known are this callback's handle and its registration's.
+            detail::visit_value<T>(
+                state, 2, [&](auto&& value) { outer.set_result(std::forward<decltype(value)>(value)); });
         }
     });
     detail::let_go_when_done(outer.state(), inner.state(), std::move(follow));

@@ -258,6 +258,17 @@ class FutureWaiter : public Waiter {
     std::exception_ptr misuse_;  // awaited itself, or another loop's future: thrown by await_resume
 };
 
+/// The value of a future that was given up, with the only handles known: moved, unless somebody else may still look at it and it
+/// can be copied.
+template <class T>
+decltype(auto) visit_value(FutureBase& future, unsigned known, auto&& use) {
+    T& value = *static_cast<T*>(future.value());
+    if constexpr (std::copy_constructible<T>) {
+        if (future.shared_beyond(known)) return use(std::as_const(value));
+    }
+    return use(std::move(value));
+}
+
 template <class T, bool MOVE>
 class FutureAwaiter final : public FutureWaiter {
   public:
@@ -285,7 +296,9 @@ class FutureAwaiter final : public FutureWaiter {
             static_assert(MOVE || std::copy_constructible<T>,
                           "the result cannot be copied: co_await std::move(future) moves it out");
             if constexpr (MOVE) {
-                return std::move(*static_cast<T*>(future_->value()));
+                // Known are the handle that was given up and this awaiter's.
+                return visit_value<T>(*future_, 2,
+                                      [](auto&& value) -> T { return std::forward<decltype(value)>(value); });
             } else {
                 return *static_cast<const T*>(future_->value());
             }

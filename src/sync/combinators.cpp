@@ -34,12 +34,6 @@ void Gathering::begin(FutureBase& outer, GatherChild* children, std::size_t coun
         // A coroutine's task is new and cannot come twice.
         child.duplicate = count > 1 && !seen.insert(child.future.get()).second;
         if (!child.duplicate) ++unfinished_;
-        if (child.duplicate) child.movable = false;
-    }
-    for (std::size_t i = 0; i < count && seen.size() < count && count > 1; ++i) {
-        for (std::size_t j = i + 1; j < count; ++j) {
-            if (children[j].future == children[i].future) children[i].movable = children[j].movable = false;
-        }
     }
     outer.retain();  // until every child is done, or the loop is closed
     outer.get_loop().core().resources.push_back(*this);
