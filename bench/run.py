@@ -5,9 +5,9 @@ Each round runs every program of a row once, one after the other; the table show
 nanoseconds per operation unless the row says bytes or mallocs; for a server, nanoseconds of its CPU per
 message or connection. A program that is not built shows as '-'.
 
-Rows: call_soon sleep0 sleep0_poll spawn_await child_await timers cross_thread exceptions cancel_join
-sleeping_memory (in process), echo echo_accept echo_idle (a server on loopback). Without arguments all of them
-run, which takes some seven minutes.
+Rows: call_soon sleep0 sleep0_poll spawn_await child_await timers cross_thread queue_handover lock event
+gather100 taskgroup100 timeout exceptions cancel_join sleeping_memory (in process), echo echo_accept echo_idle
+(a server on loopback). Without arguments all of them run, which takes some eight minutes.
 """
 
 import argparse
@@ -29,7 +29,8 @@ HERE = Path(__file__).resolve().parent
 # ---- what is run
 
 ROWS = ["call_soon", "sleep0", "sleep0_poll", "spawn_await", "child_await", "timers", "cross_thread",
-        "exceptions", "cancel_join", "sleeping_memory"]
+        "queue_handover", "lock", "event", "gather100", "taskgroup100", "timeout", "exceptions", "cancel_join",
+        "sleeping_memory"]
 ECHO_ROWS = ["echo", "echo_accept", "echo_idle"]
 PEERS = ["coil", "limit", "asio", "uv", "python", "uvloop"]
 TWO_CPU_ROWS = {"cross_thread"}  # two threads that must not take turns on one CPU
@@ -50,9 +51,9 @@ PYTHON_SERVERS = {
 
 # ---- what is to be reached
 
-# metric: [(peer, greatest ratio to it)], or the greatest value where the peer is None
+# metric, or (metric, parameter): [(peer, greatest ratio to it)], or the greatest value where the peer is None
 TARGETS = {
-    "call_soon": [("asio", 0.4)],
+    ("call_soon", "batch_1000"): [("asio", 0.4)],
     "sleep0": [("asio", 0.2)],
     "sleep0_poll": [("limit", 1.2)],
     "spawn_await": [("asio", 0.25)],
@@ -64,6 +65,9 @@ TARGETS = {
     "timer_cancel": [("asio", 0.15)],
     "timer_schedule_fire": [("asio", 0.5)],
     "cross_thread": [("asio", 0.25)],
+    "queue_handover": [("asio", 0.2)],
+    ("lock", "uncontended"): [("limit", 5)],
+    ("lock", "handed_over"): [("limit", 4)],
     "exception": [("limit", 1.1)],
     "cancel_join": [("uvloop", 0.5)],
     "sleeping_task_bytes": [(None, 450)],
@@ -312,7 +316,7 @@ def in_process_lines(results):
         if metric in ECHO_METRICS.values():
             continue
         medians = results.medians((metric, parameter))
-        targets = TARGETS.get(metric)
+        targets = TARGETS.get((metric, parameter), TARGETS.get(metric))
         yield metric, parameter, medians.pop("coil", None), medians, targets
 
 

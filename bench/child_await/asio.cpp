@@ -14,11 +14,9 @@ Awaitable<long> call(long count) {
 Awaitable<> measure() {
     constexpr long COUNT = 20'000'000;
     co_await call(1000);
-    unsigned long mallocs = bench::mallocs;
-    double start = now_ns();
+    bench::Measurement measurement;
     bench::keep(co_await call(COUNT));
-    report("child_await", "call", (now_ns() - start) / COUNT);
-    report("child_await_mallocs", "call", static_cast<double>(bench::mallocs - mallocs) / COUNT);
+    measurement.report("child_await", "call", COUNT);
 }
 
 int main() {

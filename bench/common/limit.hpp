@@ -55,7 +55,16 @@ class ReadyQueue {
         end_ = &item->next;
     }
     bool empty() const { return !first_; }
+    /// nullptr if it is empty.
+    Runnable* pop() {
+        Runnable* item = first_;
+        if (item && !(first_ = item->next)) end_ = &first_;
+        return item;
+    }
 
+    void run() {
+        while (!empty()) run_turn();
+    }
     /// Runs what is queued now; what that adds waits for the next turn.
     void run_turn() {
         Runnable* item = std::exchange(first_, nullptr);

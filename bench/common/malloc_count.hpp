@@ -3,10 +3,30 @@
 
 #include <cerrno>
 #include <cstddef>
+#include <string>
+
+#include "bench.h"
 
 namespace bench {
+
 inline unsigned long mallocs = 0;
-}
+
+/// Reports two metrics per operation: the time and, as NAME_mallocs, the allocations since its construction.
+class Measurement {
+  public:
+    void report(const std::string& name, const char* parameter, double operations) const {
+        double took = now_ns() - start_;
+        unsigned long allocated = mallocs - mallocs_;
+        ::report(name.c_str(), parameter, took / operations);
+        ::report((name + "_mallocs").c_str(), parameter, static_cast<double>(allocated) / operations);
+    }
+
+  private:
+    unsigned long mallocs_ = mallocs;
+    double start_ = now_ns();
+};
+
+}  // namespace bench
 
 extern "C" {
 // glibc's own entry points, so that ours need not look for the next malloc with dlsym (which allocates).

@@ -15,11 +15,9 @@ coil::Coro<long> spawn(long count) {
 coil::Coro<> measure() {
     constexpr long COUNT = 5'000'000;
     co_await spawn(1000);
-    unsigned long mallocs = bench::mallocs;
-    double start = now_ns();
+    bench::Measurement measurement;
     bench::keep(co_await spawn(COUNT));
-    report("spawn_await", "task", (now_ns() - start) / COUNT);
-    report("spawn_await_mallocs", "task", static_cast<double>(bench::mallocs - mallocs) / COUNT);
+    measurement.report("spawn_await", "task", COUNT);
 }
 
 int main() { coil::run(measure()); }

@@ -59,6 +59,10 @@ class Generator:
         self.left = self.random.randint(6, 45)  # statements
         self.slots = 0
         r = self.random
+        # Most programs are about one thing, used by several tasks at once.
+        themes = [self.lock_theme, self.semaphore_theme, self.condition_theme, self.barrier, self.queue_theme, self.event,
+                  self.group, self.timeout, self.several, None, None]
+        self.theme = r.choice(themes)
         self.objects = [Node("lock"), Node("lock"),
                         Node("semaphore", [r.randint(0, 2), 0]), Node("semaphore", [r.randint(1, 2), 1]),
                         Node("event"), Node("event"), Node("condition"),
@@ -98,6 +102,11 @@ class Generator:
                   (1, self.self_call)]
         nested = [(2, self.try_), (1, self.repeat), (4, self.block), (3, self.timeout), (3, self.group),
                   (6, self.spawn), (2, self.several)]
+        if self.theme in (self.group, self.timeout, self.several):
+            nested.append((12, self.theme))
+        elif self.theme:
+            simple.append((20, self.theme))
+            simple.append((4, self.cancel))
         choices = simple if depth > 4 or self.left <= 0 else simple + nested
         make = self.random.choices([m for _, m in choices], [w for w, _ in choices])[0]
         statement = make(depth, slot)
@@ -105,6 +114,26 @@ class Generator:
         if statement.op in WAITS and self.random.random() < (0.9 if depth == 0 else 0.4):
             return Node("timeout", [self.random.randint(0, 4)], [Node("body", [], [statement])])
         return statement
+
+    def inside(self, op, index, depth, slot):
+        body = self.body(depth, slot) if depth < 4 else Node("body", [], [self.sleep(depth, slot)])
+        return Node(op, [index], [body])
+
+    def lock_theme(self, depth, slot):
+        op = self.random.choice(["lock", "lock", "acquire", "release"])
+        return self.inside(op, 0, depth, slot) if op == "lock" else Node(op, [0])
+
+    def semaphore_theme(self, depth, slot):
+        op = self.random.choice(["semaphore", "semaphore", "semaphore_release"])
+        return self.inside(op, 0, depth, slot) if op == "semaphore" else Node(op, [0])
+
+    def condition_theme(self, depth, slot):
+        op = self.random.choice(["condition", "call", "call"])
+        return self.inside(op, 0, depth, slot) if op == "condition" else self.condition_call(depth, slot)
+
+    def queue_theme(self, depth, slot):
+        op = self.random.choice(["put", "get", "get", "put_nowait", "get_nowait", "task_done"])
+        return Node(op, [0, self.random.randint(1, 9)] if op.startswith("put") else [0])
 
     def sleep(self, depth, slot):
         return Node("sleep", [self.moment()])
