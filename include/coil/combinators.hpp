@@ -59,7 +59,8 @@ class Gathering : private LoopResource {
 
     /// First thing in the destructor of whoever has the children.
     void leave_children() noexcept;
-    void begin(FutureBase& outer, GatherChild* children, std::size_t count);
+    /// `may_repeat`: the same future may be there several times.
+    void begin(FutureBase& outer, GatherChild* children, std::size_t count, bool may_repeat);
     bool cancel_children(std::string_view message);
     /// All children are done: puts the results into the future.
     virtual void collect() = 0;
@@ -118,12 +119,12 @@ class GatherTupleState final : public FutureState<GatherTuple<ERRORS, Ts...>>, p
   public:
     template <class... As>
     explicit GatherTupleState(EventLoop& loop, As&&... awaitables)
-        : FutureState<Result>(loop), Gathering(ERRORS) {
+        : FutureState<Result>(loop), Gathering(ERRORS), may_repeat_((FutureLike<As> + ... + 0) > 1) {
         std::size_t i = 0;
         ((children_[i++].future = to_future(std::forward<As>(awaitables)).handle()), ...);
     }
     ~GatherTupleState() override { leave_children(); }
-    void start() { begin(*this, children_.data(), children_.size()); }
+    void start() { begin(*this, children_.data(), children_.size(), may_repeat_); }
     bool cancel(std::string_view message) override { return !this->done() && cancel_children(message); }
 
   private:
@@ -135,6 +136,7 @@ class GatherTupleState final : public FutureState<GatherTuple<ERRORS, Ts...>>, p
     const char* kind() const noexcept override { return "_GatheringFuture"; }
 
     std::array<GatherChild, sizeof...(Ts)> children_;
+    bool may_repeat_;
 };
 
 template <bool ERRORS, class T>
@@ -160,7 +162,7 @@ class GatherVectorState final
         }
     }
     ~GatherVectorState() override { leave_children(); }
-    void start() { begin(*this, children_.get(), size_); }
+    void start(bool may_repeat) { begin(*this, children_.get(), size_, may_repeat); }
     bool cancel(std::string_view message) override { return !this->done() && cancel_children(message); }
 
   private:
@@ -196,7 +198,7 @@ auto gather_range(Range&& range) {
     auto* state =
         new GatherVectorState<ERRORS, T>(loop, std::forward<Range>(range), std::ranges::size(range));
     Future<std::vector<std::conditional_t<ERRORS, Outcome<T>, ValueOf<T>>>> future{Ref<FutureBase>(state)};
-    state->start();
+    state->start(FutureLike<A>);
     return future;
 }
 

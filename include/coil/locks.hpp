@@ -111,7 +111,11 @@ class Lock : detail::LoopBound {
     /// `auto held = co_await lock.scoped();`
     auto scoped() noexcept { return detail::Acquire<Lock, Held<Lock>>(*this); }
     /// Wakes the first waiter, which takes the lock when it runs. RuntimeError if the lock is free.
-    void release();
+    void release() {
+        if (!locked_) throw_not_acquired();
+        locked_ = false;
+        wake_first();
+    }
     /// False also while the lock is promised to a waiter.
     bool locked() const noexcept { return locked_; }
 
@@ -124,8 +128,23 @@ class Lock : detail::LoopBound {
     static constexpr const char* NAME = "Lock";
     static constexpr bool MAY_GO_AFTER_WAKING = false;
     static constexpr const char* WAIT = "Lock.acquire";
-    bool try_acquire() noexcept;
-    void resumed(bool granted, bool cancelled) noexcept;
+    bool try_acquire() noexcept {
+        if (locked_ || !waiters_.idle()) return false;
+        locked_ = true;
+        return true;
+    }
+    void resumed(bool granted, bool cancelled) noexcept {
+        if (granted && !cancelled) {
+            locked_ = true;
+        } else if (!locked_) {
+            wake_first();  // the promise of the lock, if this task had it, goes to the next
+        }
+    }
+    /// It is the first in line that must be awake, whoever was woken before.
+    void wake_first() noexcept {
+        if (detail::WaitNode* first = waiters_.front(); first && first->pending()) first->wake();
+    }
+    [[noreturn]] static void throw_not_acquired();
 
     detail::WaitQueue waiters_;
     bool locked_ = false;

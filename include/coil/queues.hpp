@@ -76,14 +76,29 @@ class QueueBase : LoopBound {
 
     Wait wait_for_item() noexcept { return Wait(*this, getters_, "Queue.get"); }
     Wait wait_for_slot() noexcept { return Wait(*this, putters_, "Queue.put"); }
-    void check_put() const;
-    void check_get() const;
-    void item_put() noexcept;
-    void item_taken() noexcept;
+    void check_put() const {
+        if (shut_down_ || full()) throw_cannot_put();
+    }
+    void check_get() const {
+        if (size_ == 0) throw_cannot_get();
+    }
+    void item_put() noexcept {
+        ++size_;
+        ++unfinished_;
+        finished_.clear();
+        getters_.wake_next();
+    }
+    void item_taken() noexcept {
+        --size_;
+        putters_.wake_next();
+    }
     /// Nothing more may be put; `dropped` items count as done.
     void shut_down(std::size_t dropped) noexcept;
 
   private:
+    [[noreturn]] void throw_cannot_put() const;
+    [[noreturn]] void throw_cannot_get() const;
+
     WaitQueue getters_;
     WaitQueue putters_;
     std::ptrdiff_t maxsize_;

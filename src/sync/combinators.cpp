@@ -22,7 +22,7 @@ void Gathering::leave_children() noexcept {
     }
 }
 
-void Gathering::begin(FutureBase& outer, GatherChild* children, std::size_t count) {
+void Gathering::begin(FutureBase& outer, GatherChild* children, std::size_t count, bool may_repeat) {
     outer_ = &outer;
     children_ = children;
     count_ = count;
@@ -31,8 +31,7 @@ void Gathering::begin(FutureBase& outer, GatherChild* children, std::size_t coun
     for (std::size_t i = 0; i < count; ++i) {
         GatherChild& child = children[i];
         child.gathering = this;
-        // A coroutine's task is new and cannot come twice.
-        child.duplicate = count > 1 && !seen.insert(child.future.get()).second;
+        child.duplicate = may_repeat && !seen.insert(child.future.get()).second;
         if (!child.duplicate) ++unfinished_;
     }
     outer.retain();  // until every child is done, or the loop is closed

@@ -29,26 +29,7 @@ void report_failed_release(std::exception_ptr error) {
 
 // ---- Lock
 
-bool Lock::try_acquire() noexcept {
-    if (locked_ || !waiters_.idle()) return false;
-    locked_ = true;
-    return true;
-}
-
-void Lock::resumed(bool granted, bool cancelled) noexcept {
-    if (granted && !cancelled) {
-        locked_ = true;
-    } else if (!locked_) {
-        // The promise of the lock, if there was one, goes to the next; it is the first in line that must be awake.
-        if (detail::WaitNode* first = waiters_.front(); first && first->pending()) first->wake();
-    }
-}
-
-void Lock::release() {
-    if (!locked_) throw RuntimeError("Lock is not acquired.");
-    locked_ = false;
-    if (detail::WaitNode* first = waiters_.front(); first && first->pending()) first->wake();
-}
+void Lock::throw_not_acquired() { throw RuntimeError("Lock is not acquired."); }
 
 // ---- Event
 

@@ -19,27 +19,14 @@ void QueueBase::task_done() {
     if (--unfinished_ == 0) finished_.set();
 }
 
-void QueueBase::check_put() const {
+void QueueBase::throw_cannot_put() const {
     if (shut_down_) throw QueueShutDown();
-    if (full()) throw QueueFull();
+    throw QueueFull();
 }
 
-void QueueBase::check_get() const {
-    if (size_ > 0) return;
+void QueueBase::throw_cannot_get() const {
     if (shut_down_) throw QueueShutDown();
     throw QueueEmpty();
-}
-
-void QueueBase::item_put() noexcept {
-    ++size_;
-    ++unfinished_;
-    finished_.clear();
-    getters_.wake_next();
-}
-
-void QueueBase::item_taken() noexcept {
-    --size_;
-    putters_.wake_next();
 }
 
 void QueueBase::shut_down(std::size_t dropped) noexcept {
