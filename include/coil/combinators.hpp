@@ -36,6 +36,9 @@ inline constexpr return_exceptions_t return_exceptions{};
 
 namespace detail {
 
+/// ValueError if it is not a future of this loop.
+void check_same_loop(FutureBase& future, EventLoop& loop);
+
 /// One thing that is gathered.
 struct GatherChild : DoneNode {
     GatherChild() noexcept : DoneNode(&GatherChild::run) {}
@@ -44,6 +47,7 @@ struct GatherChild : DoneNode {
     class Gathering* gathering = nullptr;
     Ref<FutureBase> future;
     bool duplicate = false;  // of an earlier child: runs and counts once
+    bool movable = false;    // the result may be moved out: nobody else was given the future
 };
 
 /// gather() without its results' types. Part of the future that gather() gives, which it keeps alive until every child is done
@@ -86,7 +90,18 @@ auto to_future(A&& awaitable) {
 }
 template <class A>
 using ResultOf = typename decltype(to_future(std::declval<A>()))::value_type;
-template <class T, class Element>
+/// Coroutines are gathered alone, and futures given up as rvalues too: their results are moved.
+template <class A>
+inline constexpr bool GIVEN_UP = !FutureLike<A> || !std::is_lvalue_reference_v<A>;
+
+/// What is known of a child before it runs: its result, and whether it is a coroutine, whose task nobody else can see.
+template <class A>
+struct Gathered {
+    using Value = ResultOf<A>;
+    static constexpr bool ALONE = !FutureLike<A>;
+};
+
+template <class T, class Element, bool ALONE>
 Element take_child(GatherChild& child) {
     constexpr bool OUTCOME = std::is_same_v<Element, Outcome<T>>;
     if constexpr (OUTCOME) {
@@ -99,51 +114,63 @@ Element take_child(GatherChild& child) {
             return {};
         }
     } else {
-        return visit_value<T>(*child.future, 1, [](auto&& value) {
+        T& value = *static_cast<T*>(child.future->value());
+        auto make = [](auto&& v) {
             if constexpr (OUTCOME) {
-                return Element(std::in_place, std::forward<decltype(value)>(value));
+                return Element(std::in_place, std::forward<decltype(v)>(v));
             } else {
-                return Element(std::forward<decltype(value)>(value));
+                return Element(std::forward<decltype(v)>(v));
             }
-        });
+        };
+        if constexpr (!ALONE && COPYABLE<T>) {
+            return child.movable ? make(std::move(value)) : make(std::as_const(value));
+        } else {
+            return make(std::move(value));
+        }
     }
 }
 
 template <bool ERRORS, class... Ts>
 using GatherTuple = std::tuple<std::conditional_t<ERRORS, Outcome<Ts>, ValueOf<Ts>>...>;
 
-template <bool ERRORS, class... Ts>
-class GatherTupleState final : public FutureState<GatherTuple<ERRORS, Ts...>>, private Gathering {
-    using Result = GatherTuple<ERRORS, Ts...>;
+template <bool ERRORS, class... Gs>
+class GatherTupleState final : public FutureState<GatherTuple<ERRORS, typename Gs::Value...>>,
+                               private Gathering {
+    using Result = GatherTuple<ERRORS, typename Gs::Value...>;
+    static constexpr bool MAY_REPEAT = (!Gs::ALONE + ... + 0) > 1;
 
   public:
     template <class... As>
     explicit GatherTupleState(EventLoop& loop, As&&... awaitables)
-        : FutureState<Result>(loop), Gathering(ERRORS), may_repeat_((FutureLike<As> + ... + 0) > 1) {
+        : FutureState<Result>(loop), Gathering(ERRORS) {
         std::size_t i = 0;
-        ((children_[i++].future = to_future(std::forward<As>(awaitables)).handle()), ...);
+        ((children_[i].movable = GIVEN_UP<As>,
+          children_[i++].future = to_future(std::forward<As>(awaitables)).handle()),
+         ...);
     }
     ~GatherTupleState() override { leave_children(); }
-    void start() { begin(*this, children_.data(), children_.size(), may_repeat_); }
+    void start() { begin(*this, children_.data(), children_.size(), MAY_REPEAT); }
     bool cancel(std::string_view message) override { return !this->done() && cancel_children(message); }
 
   private:
-    void collect() override { collect(std::index_sequence_for<Ts...>()); }
+    void collect() override { collect(std::index_sequence_for<Gs...>()); }
     template <std::size_t... I>
     void collect(std::index_sequence<I...>) {
-        this->set_result(Result(take_child<Ts, std::tuple_element_t<I, Result>>(children_[I])...));
+        this->set_result(Result(
+            take_child<typename Gs::Value, std::tuple_element_t<I, Result>, Gs::ALONE>(children_[I])...));
     }
     const char* kind() const noexcept override { return "_GatheringFuture"; }
 
-    std::array<GatherChild, sizeof...(Ts)> children_;
-    bool may_repeat_;
+    std::array<GatherChild, sizeof...(Gs)> children_;
 };
 
 template <bool ERRORS, class T>
-class GatherVectorState final
-    : public FutureState<std::vector<std::conditional_t<ERRORS, Outcome<T>, ValueOf<T>>>>,
-      private Gathering {
-    using Element = std::conditional_t<ERRORS, Outcome<T>, ValueOf<T>>;
+using GatherElement = std::conditional_t<ERRORS, Outcome<T>, ValueOf<T>>;
+
+template <bool ERRORS, class G>
+class GatherVectorState final : public FutureState<std::vector<GatherElement<ERRORS, typename G::Value>>>,
+                                private Gathering {
+    using Element = GatherElement<ERRORS, typename G::Value>;
 
   public:
     template <class Range>
@@ -154,22 +181,26 @@ class GatherVectorState final
           size_(size) {
         std::size_t i = 0;
         for (auto&& awaitable : range) {
+            using A = decltype(awaitable);
             if constexpr (std::is_lvalue_reference_v<Range>) {
-                children_[i++].future = to_future(std::forward<decltype(awaitable)>(awaitable)).handle();
+                children_[i].movable = GIVEN_UP<A>;
+                children_[i++].future = to_future(awaitable).handle();
             } else {
+                children_[i].movable = true;
                 children_[i++].future = to_future(std::move(awaitable)).handle();
             }
         }
     }
     ~GatherVectorState() override { leave_children(); }
-    void start(bool may_repeat) { begin(*this, children_.get(), size_, may_repeat); }
+    void start() { begin(*this, children_.get(), size_, !G::ALONE); }
     bool cancel(std::string_view message) override { return !this->done() && cancel_children(message); }
 
   private:
     void collect() override {
         std::vector<Element> results;
         results.reserve(size_);
-        for (std::size_t i = 0; i < size_; ++i) results.push_back(take_child<T, Element>(children_[i]));
+        for (std::size_t i = 0; i < size_; ++i)
+            results.push_back(take_child<typename G::Value, Element, G::ALONE>(children_[i]));
         this->set_result(std::move(results));
     }
     const char* kind() const noexcept override { return "_GatheringFuture"; }
@@ -180,7 +211,7 @@ class GatherVectorState final
 
 template <bool ERRORS, class... As>
 auto gather_these(As&&... awaitables) {
-    using State = GatherTupleState<ERRORS, ResultOf<As>...>;
+    using State = GatherTupleState<ERRORS, Gathered<As>...>;
     EventLoop& loop = get_event_loop();
     auto* state = new State(loop, std::forward<As>(awaitables)...);
     Future<GatherTuple<ERRORS, ResultOf<As>...>> future{Ref<FutureBase>(state)};
@@ -191,14 +222,13 @@ auto gather_these(As&&... awaitables) {
 template <bool ERRORS, std::ranges::sized_range Range>
 auto gather_range(Range&& range) {
     using Reference = std::ranges::range_reference_t<Range>;
-    using A =
-        std::conditional_t<std::is_lvalue_reference_v<Range>, Reference, std::remove_reference_t<Reference>>;
-    using T = ResultOf<A>;
+    using G = Gathered<
+        std::conditional_t<std::is_lvalue_reference_v<Range>, Reference, std::remove_reference_t<Reference>>>;
     EventLoop& loop = get_event_loop();
     auto* state =
-        new GatherVectorState<ERRORS, T>(loop, std::forward<Range>(range), std::ranges::size(range));
-    Future<std::vector<std::conditional_t<ERRORS, Outcome<T>, ValueOf<T>>>> future{Ref<FutureBase>(state)};
-    state->start(FutureLike<A>);
+        new GatherVectorState<ERRORS, G>(loop, std::forward<Range>(range), std::ranges::size(range));
+    Future<std::vector<GatherElement<ERRORS, typename G::Value>>> future{Ref<FutureBase>(state)};
+    state->start();
     return future;
 }
 
@@ -317,7 +347,7 @@ auto keep_awaitable(A&& awaitable) {
     }
 }
 
-template <class T, class Kept>
+template <class T, bool MOVE, class Kept>
 Coro<T> wait_for_kept(Kept kept, std::optional<Duration> limit) {
     if (limit && *limit <= Duration::zero()) {
         auto future = ensure_future(std::move(kept));
@@ -330,12 +360,17 @@ Coro<T> wait_for_kept(Kept kept, std::optional<Duration> limit) {
     // The limit of `timeout()`, without a coroutine of its own around the body.
     Timeout scope = timeout(limit);
     scope.enter();
-    auto outcome = co_await try_await(std::move(kept));
-    scope.exit(outcome.exception());
-    if constexpr (std::is_void_v<T>) {
-        outcome.value();
+    std::optional<Outcome<T>> outcome;
+    if constexpr (FutureLike<Kept> && !MOVE) {
+        outcome.emplace(co_await try_await(kept));
     } else {
-        co_return std::move(outcome).value();
+        outcome.emplace(co_await try_await(std::move(kept)));
+    }
+    scope.exit(outcome->exception());
+    if constexpr (std::is_void_v<T>) {
+        outcome->value();
+    } else {
+        co_return std::move(*outcome).value();
     }
 }
 
@@ -346,10 +381,8 @@ template <class A>
 auto wait_for(A&& awaitable, std::optional<Duration> timeout)
     -> Coro<std::remove_cvref_t<detail::AwaitResult<A>>> {
     using T = std::remove_cvref_t<detail::AwaitResult<A>>;
-    static_assert(!detail::FutureLike<A> || !std::is_lvalue_reference_v<A> || std::is_void_v<T> ||
-                      std::copy_constructible<T>,
-                  "the result cannot be copied: wait_for(std::move(future), …) moves it out");
-    return detail::wait_for_kept<T>(detail::keep_awaitable(std::forward<A>(awaitable)), timeout);
+    return detail::wait_for_kept<T, detail::GIVEN_UP<A>>(detail::keep_awaitable(std::forward<A>(awaitable)),
+                                                         timeout);
 }
 
 struct AsCompletedOptions {
@@ -394,16 +427,21 @@ struct Completions {
         if (!future) throw TimeoutError();
         co_return std::move(*future);
     }
-    static Coro<typename F::value_type> next_result(std::shared_ptr<Completions> self) {
+    template <class T, bool MOVE>
+    static Coro<T> next_result(std::shared_ptr<Completions> self) {
         F future = co_await next(std::move(self));
-        co_return co_await std::move(future);
+        if constexpr (MOVE) {
+            co_return co_await std::move(future);
+        } else {
+            co_return co_await future;
+        }
     }
 };
 
 }  // namespace detail
 
 /// The futures given to `as_completed()`, in the order in which they are done. Loop over it, or call `next()`.
-template <class F>
+template <class F, bool MOVE>
 class AsCompleted {
   public:
     using value_type = typename F::value_type;
@@ -436,6 +474,7 @@ class AsCompleted {
     /// For as_completed().
     AsCompleted(std::vector<F> futures, AsCompletedOptions options, EventLoop& loop)
         : completions_(std::make_shared<detail::Completions<F>>()), unclaimed_(futures.size()) {
+        for (F& future : futures) detail::check_same_loop(future.state(), loop);
         completions_->pending = futures.size();
         for (F& future : futures) {
             future.add_done_callback([completions = completions_](Future<value_type> done) {
@@ -458,7 +497,7 @@ class AsCompleted {
         current_.reset();
         if (unclaimed_ == 0) return;
         --unclaimed_;
-        current_.emplace(detail::Completions<F>::next_result(completions_));
+        current_.emplace(detail::Completions<F>::template next_result<value_type, MOVE>(completions_));
     }
 
     Kept completions_;
@@ -481,18 +520,40 @@ auto as_completed(Range&& range, AsCompletedOptions options = {}) {
         F future = detail::to_future(static_cast<std::conditional_t<LVALUE, A, A&&>>(awaitable));
         if (std::ranges::find(futures, future) == futures.end()) futures.push_back(std::move(future));
     }
-    return AsCompleted<F>(std::move(futures), options, get_event_loop());
+    return AsCompleted<F, detail::GIVEN_UP<A>>(std::move(futures), options, get_event_loop());
 }
 
-/// A future that follows the awaitable but does not pass its own cancellation on to it. A future that is done is given back
-/// itself. Keep a handle of the task, or its errors after that go to the exception handler.
+namespace detail {
+
+/// Sets the result of `to` from that of `from`, which has one; moves it if nobody else is to see it.
+template <bool MOVE, class T>
+void pass_result(FutureBase& from, Future<T>& to) {
+    if constexpr (std::is_void_v<T>) {
+        to.set_result();
+    } else if constexpr (MOVE || !COPYABLE<T>) {
+        to.set_result(std::move(*static_cast<T*>(from.value())));
+    } else {
+        to.set_result(*static_cast<const T*>(from.value()));
+    }
+}
+
+}  // namespace detail
+
+/// A future that follows the awaitable but does not pass its own cancellation on to it. What the awaitable throws after that
+/// goes to the exception handler.
 template <class A>
     requires detail::Gatherable<A>
 auto shield(A&& awaitable) -> Future<detail::ResultOf<A>> {
     using T = detail::ResultOf<A>;
+    constexpr bool MOVE = detail::GIVEN_UP<A>;
     Future<T> inner = detail::to_future(std::forward<A>(awaitable));
-    if (inner.done()) return inner;
+    if (inner.done() && (MOVE || inner.state().cancelled() || inner.state().stored_error())) return inner;
     Future<T> outer = inner.get_loop().template create_future<T>();
+    if (inner.done()) {
+        // Not the inner one itself, as in asyncio: `co_await shield(task)` awaits an rvalue, and would move the task's result.
+        detail::pass_result<MOVE>(inner.state(), outer);
+        return outer;
+    }
     DoneCallback follow = inner.add_done_callback([outer](Future<T> ended) mutable {
         detail::FutureBase& state = ended.state();
         if (outer.cancelled()) return;
@@ -500,12 +561,8 @@ auto shield(A&& awaitable) -> Future<detail::ResultOf<A>> {
             outer.cancel();
         } else if (auto error = state.outcome_error()) {
             outer.set_exception(std::move(error));
-        } else if constexpr (std::is_void_v<T>) {
-            outer.set_result();
         } else {
-            // Known are this callback's handle and its registration's.
-            detail::visit_value<T>(
-                state, 2, [&](auto&& value) { outer.set_result(std::forward<decltype(value)>(value)); });
+            detail::pass_result<MOVE>(state, outer);
         }
     });
     detail::let_go_when_done(outer.state(), inner.state(), std::move(follow));

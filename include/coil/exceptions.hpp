@@ -248,7 +248,7 @@ class ExceptionGroup : public std::exception {
     std::shared_ptr<const Parts> parts_;
 };
 
-/// One line for a log: "TimeoutError: …". A demangled type name and `what()`, or the type alone.
+/// One line for a log: "coil::TimeoutError: …". A demangled type name and `what()`, or the type alone.
 std::string describe_exception(const std::exception_ptr& error);
 
 namespace detail {

@@ -9,6 +9,7 @@
 #include <functional>
 #include <optional>
 #include <string_view>
+#include <tuple>
 #include <type_traits>
 #include <typeinfo>
 #include <utility>
@@ -258,16 +259,16 @@ class FutureWaiter : public Waiter {
     std::exception_ptr misuse_;  // awaited itself, or another loop's future: thrown by await_resume
 };
 
-/// The value of a future that was given up, with the only handles known: moved, unless somebody else may still look at it and it
-/// can be copied.
+/// Whether a T can be copied. std::copy_constructible believes what containers say of themselves, whatever they contain.
 template <class T>
-decltype(auto) visit_value(FutureBase& future, unsigned known, auto&& use) {
-    T& value = *static_cast<T*>(future.value());
-    if constexpr (std::copy_constructible<T>) {
-        if (future.shared_beyond(known)) return use(std::as_const(value));
-    }
-    return use(std::move(value));
-}
+inline constexpr bool COPYABLE = std::copy_constructible<T>;
+template <class T>
+    requires requires { typename T::value_type; } && (!std::same_as<typename T::value_type, T>)
+inline constexpr bool COPYABLE<T> = std::copy_constructible<T> && COPYABLE<typename T::value_type>;
+template <class A, class B>
+inline constexpr bool COPYABLE<std::pair<A, B>> = COPYABLE<A> && COPYABLE<B>;
+template <class... As>
+inline constexpr bool COPYABLE<std::tuple<As...>> = (COPYABLE<As> && ...);
 
 template <class T, bool MOVE>
 class FutureAwaiter final : public FutureWaiter {
@@ -293,12 +294,10 @@ class FutureAwaiter final : public FutureWaiter {
         if constexpr (std::is_reference_v<T>) {
             return *static_cast<std::remove_reference_t<T>*>(future_->value());
         } else if constexpr (!std::is_void_v<T>) {
-            static_assert(MOVE || std::copy_constructible<T>,
+            static_assert(MOVE || COPYABLE<T>,
                           "the result cannot be copied: co_await std::move(future) moves it out");
             if constexpr (MOVE) {
-                // Known are the handle that was given up and this awaiter's.
-                return visit_value<T>(*future_, 2,
-                                      [](auto&& value) -> T { return std::forward<decltype(value)>(value); });
+                return std::move(*static_cast<T*>(future_->value()));
             } else {
                 return *static_cast<const T*>(future_->value());
             }

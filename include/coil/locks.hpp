@@ -278,8 +278,8 @@ class Barrier {
     Barrier(const Barrier&) = delete;
     Barrier& operator=(const Barrier&) = delete;
 
-    /// Waits until all parties wait, and gives each another number below `parties()`; the last to come has the highest and goes on
-    /// at once. Who comes while others still leave waits for the next round. A cancelled waiter leaves; the others stay.
+    /// Waits until all parties wait, and gives each its place in order of arrival, from 0; the last to come goes on at once. As in
+    /// asyncio, two may get the same place after a waiter was cancelled. Who comes while others still leave waits for the next round. A cancelled waiter leaves; the others stay.
     /// BrokenBarrierError if the barrier is broken or reset.
     Coro<std::size_t> wait();
     /// Waiters get BrokenBarrierError; the barrier is empty then, and whole if it was broken.

@@ -7,6 +7,10 @@
 
 namespace coil::detail {
 
+void check_same_loop(FutureBase& future, EventLoop& loop) {
+    if (&future.get_loop() != &loop) throw ValueError("The future belongs to a different loop");
+}
+
 // ---- gather
 
 void GatherChild::run(Runnable& self, How how) {
@@ -23,6 +27,7 @@ void Gathering::leave_children() noexcept {
 }
 
 void Gathering::begin(FutureBase& outer, GatherChild* children, std::size_t count, bool may_repeat) {
+    for (std::size_t i = 0; i < count; ++i) check_same_loop(*children[i].future, outer.get_loop());
     outer_ = &outer;
     children_ = children;
     count_ = count;
@@ -33,6 +38,12 @@ void Gathering::begin(FutureBase& outer, GatherChild* children, std::size_t coun
         child.gathering = this;
         child.duplicate = may_repeat && !seen.insert(child.future.get()).second;
         if (!child.duplicate) ++unfinished_;
+        if (child.duplicate) child.movable = false;
+    }
+    for (std::size_t i = 0; may_repeat && i < count && seen.size() < count; ++i) {
+        for (std::size_t j = i + 1; j < count; ++j) {
+            if (children[j].future == children[i].future) children[i].movable = children[j].movable = false;
+        }
     }
     outer.retain();  // until every child is done, or the loop is closed
     outer.get_loop().core().resources.push_back(*this);

@@ -61,8 +61,6 @@ class FutureBase : public Pooled {
     void release() noexcept {
         if (--owners_ == 0) destroy();
     }
-    /// Somebody has a handle besides so many known ones.
-    bool shared_beyond(unsigned known) const noexcept { return owners_ > known; }
 
     bool done() const noexcept { return state_ != State::PENDING; }
     bool cancelled() const noexcept { return state_ == State::CANCELLED; }
