@@ -180,45 +180,36 @@ struct LifoItems {
     std::vector<T> items;
 };
 
-/// A binary heap, smallest first. It makes the moves of CPython's heapq, so that items which compare equal come out in the same
-/// order as there: the last item goes down to a leaf along the smaller children, and then up again.
+/// A binary heap, smallest first. It makes the comparisons of CPython's heapq, so that items which compare equal come out in the
+/// same order as there. All comparisons come before the first move: if one throws, the heap is as it was.
 template <class T, class Compare>
 struct HeapItems {
     void push(T&& item) {
+        std::size_t place = items.size();
+        while (place > 0 && compare(item, items[parent(place)])) place = parent(place);
         items.push_back(std::move(item));
-        rise(0, items.size() - 1);
+        for (std::size_t i = items.size() - 1; i != place; i = parent(i))
+            std::swap(items[i], items[parent(i)]);
     }
+    /// The last item takes a place on the way from the first one down along the smaller children; those above it move up.
     T take() {
-        T last = std::move(items.back());
+        std::size_t last = items.size() - 1;
+        std::size_t place = 0;
+        for (std::size_t child = 1; child < last; child = 2 * place + 1) {
+            if (child + 1 < last && !compare(items[child], items[child + 1])) ++child;
+            place = child;
+        }
+        while (place > 0 && compare(items[last], items[place])) place = parent(place);
+        for (; last > 0; place = parent(place)) {
+            std::swap(items[last], items[place]);
+            if (place == 0) break;
+        }
+        T first = std::move(items.back());
         items.pop_back();
-        if (items.empty()) return last;
-        T first = std::exchange(items.front(), std::move(last));
-        sink_to_leaf();
         return first;
     }
     void clear() noexcept { items.clear(); }
-
-    void rise(std::size_t start, std::size_t index) {
-        T item = std::move(items[index]);
-        while (index > start) {
-            std::size_t parent = (index - 1) / 2;
-            if (!compare(item, items[parent])) break;
-            items[index] = std::move(items[parent]);
-            index = parent;
-        }
-        items[index] = std::move(item);
-    }
-    void sink_to_leaf() {
-        T item = std::move(items.front());
-        std::size_t index = 0;
-        for (std::size_t child = 1; child < items.size(); child = 2 * index + 1) {
-            if (child + 1 < items.size() && !compare(items[child], items[child + 1])) ++child;
-            items[index] = std::move(items[child]);
-            index = child;
-        }
-        items[index] = std::move(item);
-        rise(0, index);
-    }
+    static std::size_t parent(std::size_t index) noexcept { return (index - 1) / 2; }
 
     [[no_unique_address]] Compare compare{};
     std::vector<T> items{};
