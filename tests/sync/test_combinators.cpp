@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <variant>
@@ -706,4 +708,406 @@ TEST(Shield, of_a_future_that_nobody_ends_leaks_nothing) {
     };
     run_virtual(main());
     EXPECT_EQ(Alive::count(), before);
+}
+
+// ---- as_completed
+
+namespace {
+
+std::vector<Coro<int>> three() {
+    std::vector<Coro<int>> coros;
+    for (int i : {3, 1, 2}) coros.push_back(give_after(std::chrono::seconds(i), i));
+    return coros;
+}
+
+}  // namespace
+
+TEST(AsCompleted, gives_results_in_the_order_of_completion) {
+    auto main = []() -> Coro<> {
+        std::vector<int> values;
+        auto all = as_completed(three());
+        for (auto& next : all) {
+            int value = co_await next;
+            values.push_back(value);
+            EXPECT_EQ(now().time_since_epoch(), Duration(std::chrono::seconds(1 + value)));
+        }
+        EXPECT_EQ(values, (std::vector<int>{1, 2, 3}));
+        for (auto& next : all) {
+            co_await next;
+            ADD_FAILURE() << "there are no more";
+        }
+    };
+    run_virtual(main());
+}
+
+TEST(AsCompleted, throws_at_the_await_what_a_child_threw_and_goes_on) {
+    Log log;
+    Reports reports;
+    auto main = [&]() -> Coro<> {
+        reports.record(get_running_loop());
+        Task<int> victim = create_task(give_after(1h, 0));
+        std::vector<Task<int>> tasks{create_task(give_after(3s, 3)), victim,
+                                     create_task(fail_after(1s, "bad"))};
+        get_running_loop().call_later(2s, [victim]() mutable { victim.cancel("gone"); });
+        auto all = as_completed(tasks);
+        for (auto& next : all) {
+            auto outcome = co_await try_await(std::move(next));
+            log.push_back(outcome.has_value() ? std::to_string(*outcome) : error_text(outcome.exception()));
+        }
+        EXPECT_EQ(current_task().cancelling(), 0);
+    };
+    run_virtual(main());
+    EXPECT_EQ(log, (Log{"ValueError: bad", "CancelledError: gone", "3"}));
+    EXPECT_EQ(reports.texts(), Log());
+}
+
+TEST(AsCompleted, after_its_time_each_that_is_open_throws_and_nothing_is_cancelled) {
+    Log log;
+    auto main = [&]() -> Coro<> {
+        std::vector<Task<int>> tasks{create_task(give_after(9s, 9)), create_task(give_after(1s, 1)),
+                                     create_task(give_after(3s, 3))};
+        auto all = as_completed(tasks, {.timeout = 2s});
+        for (auto& next : all) {
+            auto outcome = co_await try_await(std::move(next));
+            log.push_back(outcome.has_value() ? std::to_string(*outcome) : error_text(outcome.exception()));
+            co_await sleep(3s);  // the second one is done before it is asked for, and too late
+        }
+        EXPECT_EQ(log, (Log{"1", "TimeoutError: timed out", "TimeoutError: timed out"}));
+        int late = co_await tasks[0];
+        EXPECT_EQ(late, 9);
+
+        auto again = as_completed(std::vector<Task<int>>{create_task(give_after(5s, 5))}, {.timeout = 1s});
+        std::string error = co_await thrown_by_await(again.next());
+        EXPECT_EQ(error, "TimeoutError: timed out");
+        auto none = co_await again.next();
+        EXPECT_FALSE(none.has_value());
+    };
+    run_virtual(main());
+}
+
+TEST(AsCompleted, with_no_time_gives_what_is_done_already) {
+    auto main = []() -> Coro<> {
+        for (Duration limit : {Duration(0s), Duration(-1s)}) {
+            Future<int> ready = get_running_loop().create_future<int>();
+            ready.set_result(1);
+            std::vector<Future<int>> futures{get_running_loop().create_future<int>(), ready};
+            auto all = as_completed(futures, {.timeout = limit});
+            auto first = co_await all.next();
+            EXPECT_EQ(first, ready);
+            std::string error = co_await thrown_by_await(all.next());
+            EXPECT_EQ(error, "TimeoutError: timed out");
+        }
+    };
+    run_virtual(main());
+}
+
+TEST(AsCompleted, left_early_leaves_the_rest_running) {
+    auto main = []() -> Coro<> {
+        std::vector<Task<int>> tasks{create_task(give_after(2s, 2)), create_task(give_after(1s, 1))};
+        {
+            auto all = as_completed(tasks, {.timeout = 1h});
+            for (auto& next : all) {
+                int value = co_await next;
+                EXPECT_EQ(value, 1);
+                break;
+            }
+        }
+        EXPECT_FALSE(tasks[0].done());
+        EXPECT_EQ(tasks[0].cancelling(), 0);
+        int value = co_await tasks[0];
+        EXPECT_EQ(value, 2);
+        EXPECT_EQ(now().time_since_epoch(), Duration(3s));
+    };
+    run_virtual(main());
+}
+
+TEST(AsCompleted, may_be_looped_over_in_two_parts) {
+    auto main = []() -> Coro<> {
+        auto all = as_completed(three());
+        std::vector<int> values;
+        for (auto& next : all) {
+            int value = co_await next;
+            values.push_back(value);
+            break;
+        }
+        for (auto& next : all) {
+            int value = co_await next;
+            values.push_back(value);
+        }
+        EXPECT_EQ(values, (std::vector<int>{1, 2, 3}));
+    };
+    run_virtual(main());
+}
+
+TEST(AsCompleted, gives_futures_that_are_done_already_first) {
+    auto main = []() -> Coro<> {
+        EventLoop& loop = get_running_loop();
+        std::vector<Future<int>> futures;
+        for (int i = 0; i < 4; ++i) futures.push_back(loop.create_future<int>());
+        futures[1].set_result(1);
+        futures[3].set_exception(ValueError("three"));
+        loop.call_later(1s, [future = futures[2]]() mutable { future.set_result(2); });
+        loop.call_later(2s, [future = futures[0]]() mutable { future.set_result(0); });
+        auto all = as_completed(futures);
+        std::vector<std::size_t> order;
+        while (auto done = co_await all.next()) {
+            EXPECT_TRUE(done->done());
+            order.push_back(static_cast<std::size_t>(std::ranges::find(futures, *done) - futures.begin()));
+        }
+        EXPECT_EQ(order, (std::vector<std::size_t>{1, 3, 2, 0}));
+        EXPECT_EQ(error_text(futures[3].exception()), "ValueError: three");
+    };
+    run_virtual(main());
+}
+
+TEST(AsCompleted, gives_a_duplicate_once) {
+    auto main = []() -> Coro<> {
+        Task<int> one = create_task(give_after(1s, 1));
+        Task<int> two = create_task(give_after(2s, 2));
+        std::vector<Task<int>> tasks{two, one, one, two, one};
+        std::vector<int> values;
+        auto all = as_completed(tasks);
+        for (auto& next : all) {
+            int value = co_await next;
+            values.push_back(value);
+        }
+        EXPECT_EQ(values, (std::vector<int>{1, 2}));
+    };
+    run_virtual(main());
+}
+
+TEST(AsCompleted, of_nothing_gives_nothing) {
+    auto main = []() -> Coro<> {
+        auto none = as_completed(std::vector<Coro<int>>(), {.timeout = 1h});
+        int count = 0;
+        for ([[maybe_unused]] auto& next : none) ++count;
+        EXPECT_EQ(count, 0);
+        auto next = co_await none.next();
+        EXPECT_FALSE(next.has_value());
+        EXPECT_EQ(now().time_since_epoch(), Duration(1s));
+    };
+    run_virtual(main());
+}
+
+TEST(AsCompleted, gives_results_of_void) {
+    Log log;
+    auto child = [&](Duration delay, std::string name) -> Coro<> {
+        co_await sleep(delay);
+        log.push_back(name);
+    };
+    auto main = [&]() -> Coro<> {
+        std::vector<Coro<>> coros;
+        coros.push_back(child(2s, "two"));
+        coros.push_back(child(1s, "one"));
+        auto all = as_completed(std::move(coros));
+        std::size_t count = 0;
+        for (auto& next : all) {
+            co_await next;
+            EXPECT_EQ(log.size(), ++count);
+        }
+    };
+    run_virtual(main());
+    EXPECT_EQ(log, (Log{"one", "two"}));
+}
+
+TEST(AsCompleted, moves_the_results_of_coroutines_and_copies_those_of_kept_tasks) {
+    auto make = [](Duration delay, int i) -> Coro<std::unique_ptr<int>> {
+        co_await sleep(delay);
+        co_return std::make_unique<int>(i);
+    };
+    auto text = []() -> Coro<std::string> { co_return "long enough to be moved away"; };
+    auto main = [&]() -> Coro<> {
+        std::vector<Coro<std::unique_ptr<int>>> coros;
+        coros.push_back(make(2s, 2));
+        coros.push_back(make(1s, 1));
+        std::vector<int> values;
+        auto all = as_completed(std::move(coros));
+        for (auto& next : all) {
+            std::unique_ptr<int> value = co_await next;
+            values.push_back(*value);
+        }
+        EXPECT_EQ(values, (std::vector<int>{1, 2}));
+
+        std::vector<Task<std::unique_ptr<int>>> tasks{create_task(make(1s, 7))};
+        auto kept = as_completed(tasks);
+        auto task = co_await kept.next();
+        std::unique_ptr<int> value = co_await std::move(*task);
+        EXPECT_EQ(*value, 7);
+
+        std::vector<Task<std::string>> texts{create_task(text())};
+        auto copied = as_completed(texts);
+        for (auto& next : copied) {
+            std::string copy = co_await next;
+            EXPECT_EQ(copy, texts[0].result());
+        }
+    };
+    run_virtual(main());
+}
+
+TEST(AsCompleted, hands_out_completions_that_may_be_gathered) {
+    auto main = []() -> Coro<> {
+        std::vector<Completion<int>> completions;
+        auto all = as_completed(three());
+        for (auto& next : all) completions.push_back(std::move(next));
+        std::vector<int> values = co_await gather(std::move(completions));
+        EXPECT_EQ(values, (std::vector<int>{1, 2, 3}));
+
+        auto more = as_completed(three());
+        auto it = more.begin();
+        auto both = gather(std::move(*it), give(8));
+        ++it;
+        int value = co_await wait_for(std::move(*it), 1h);
+        EXPECT_EQ(value, 1) << "in the order in which they begin to wait: wait_for() makes no task";
+        auto [two, eight] = co_await both;
+        EXPECT_EQ(two, 2);
+        EXPECT_EQ(eight, 8);
+    };
+    run_virtual(main());
+}
+
+TEST(AsCompleted, next_gives_the_tasks_themselves_and_then_nothing) {
+    auto main = []() -> Coro<> {
+        std::vector<Task<int>> tasks{create_task(give_after(2s, 2)), create_task(fail_after(1s, "no"))};
+        auto all = as_completed(tasks);
+        auto first = co_await all.next();
+        EXPECT_TRUE(first && *first == tasks[1]);
+        static_assert(std::is_same_v<decltype(first), std::optional<Task<int>>>);
+        EXPECT_TRUE(first->done());
+        EXPECT_EQ(error_text(first->exception()), "ValueError: no");
+        auto second = co_await all.next();
+        EXPECT_TRUE(second && *second == tasks[0]);
+        for (int i = 0; i < 2; ++i) {
+            auto none = co_await all.next();
+            EXPECT_FALSE(none.has_value());
+        }
+        auto one = as_completed(std::vector<Future<int>>{tasks[0]});
+        auto future = co_await one.next();
+        static_assert(std::is_same_v<decltype(future), std::optional<Future<int>>>);
+        EXPECT_EQ(future, tasks[0]);
+    };
+    run_virtual(main());
+}
+
+TEST(AsCompleted, a_completion_that_is_never_awaited_takes_no_result) {
+    Reports reports;
+    auto main = [&]() -> Coro<> {
+        reports.record(get_running_loop());
+        std::vector<int> values;
+        int count = 0;
+        auto all = as_completed(three());
+        for (auto& next : all) {
+            if (++count == 1) continue;
+            int value = co_await next;
+            values.push_back(value);
+        }
+        EXPECT_EQ(count, 3);
+        EXPECT_EQ(values, (std::vector<int>{1, 2}));
+        co_await sleep(5s);
+    };
+    run_virtual(main());
+    EXPECT_EQ(reports.texts(), Log());
+}
+
+TEST(AsCompleted, outlived_by_its_completions_still_gives_them) {
+    auto main = []() -> Coro<> {
+        std::optional<Completion<int>> kept;
+        {
+            auto all = as_completed(three());
+            kept.emplace(std::move(*all.begin()));
+        }
+        int value = co_await *kept;
+        EXPECT_EQ(value, 1);
+    };
+    run_virtual(main());
+}
+
+TEST(AsCompleted, dropped_at_once_lets_the_children_run_and_reports_their_errors) {
+    Reports reports;
+    int finished = 0;
+    long before = Alive::count();
+    auto child = [&]() -> Coro<Alive> {
+        co_await sleep(1s);
+        ++finished;
+        co_return Alive();
+    };
+    auto main = [&]() -> Coro<> {
+        reports.record(get_running_loop());
+        std::vector<Coro<Alive>> coros;
+        for (int i = 0; i < 2; ++i) coros.push_back(child());
+        {
+            auto dropped = as_completed(std::move(coros), {.timeout = 1h});
+        }
+        std::vector<Coro<int>> failing;
+        failing.push_back(fail_after(1s, "nobody"));
+        {
+            auto dropped = as_completed(std::move(failing));
+        }
+        co_await sleep(5s);
+        EXPECT_EQ(finished, 2);
+        EXPECT_EQ(Alive::count(), before) << "the results, although the time is not over";
+    };
+    run_virtual(main());
+    EXPECT_EQ(reports.texts(), (Log{"Task exception was never retrieved: ValueError: nobody"}));
+}
+
+TEST(AsCompleted, of_kept_tasks_reports_no_errors_of_those_that_nobody_asked_for) {
+    Reports reports;
+    auto main = [&]() -> Coro<> {
+        reports.record(get_running_loop());
+        std::vector<Task<int>> tasks{create_task(fail_after(1s, "seen"))};
+        {
+            auto dropped = as_completed(tasks);
+        }
+        std::string error = co_await thrown_by_await(tasks[0]);
+        EXPECT_EQ(error, "ValueError: seen");
+    };
+    run_virtual(main());
+    EXPECT_EQ(reports.texts(), Log());
+}
+
+TEST(AsCompleted, left_behind_with_its_loop_leaks_nothing) {
+    long before = Alive::count();
+    LogRecorder quiet;
+    for (bool by_next : {false, true}) {
+        for (std::optional<Duration> limit : {std::optional<Duration>(), std::optional<Duration>(2h)}) {
+            auto loop = coil::testing::virtual_loop();
+            auto child = [](Duration delay, Alive alive) -> Coro<Alive> {
+                co_await sleep(delay);
+                co_return alive;
+            };
+            auto main = [&]() -> Coro<> {
+                Alive alive;
+                std::vector<Coro<Alive>> coros;
+                for (Duration delay : {Duration(0s), Duration(0s), Duration(1h)}) {
+                    coros.push_back(child(delay, Alive()));
+                }
+                auto all = as_completed(std::move(coros), {.timeout = limit});
+                if (by_next) {
+                    co_await all.next();
+                    co_await sleep(0s);
+                    co_await all.next();
+                    co_await all.next();
+                } else {
+                    for (auto& next : all) co_await next;
+                }
+            };
+            {
+                Task<> task = loop->create_task(main());
+            }
+            for (int i = 0; i < 6; ++i) run_one_turn(*loop);
+            EXPECT_GT(Alive::count(), before);
+            loop->close();
+            loop.reset();
+            EXPECT_EQ(Alive::count(), before);
+        }
+    }
+}
+
+TEST(AsCompleted, of_coroutines_needs_a_loop) {
+    EXPECT_EQ(thrown_by([] {
+                  std::vector<Coro<int>> coros;
+                  coros.push_back(give(1));
+                  auto all = as_completed(std::move(coros));
+              }).substr(0, 12),
+              "RuntimeError");
 }
