@@ -198,6 +198,40 @@ class WaitForTaskRow : public EventRow {
   public:
     Coro<> wait(bool tried) override { return await_it(wait_for(create_task(child()), 1h), tried); }
 };
+/// One child ends; whoever has got it lets the other one end.
+class AsCompletedNextRow : public EventRow {
+  public:
+    Coro<> begin() override {
+        std::vector<Coro<>> children;
+        children.push_back(child());
+        children.push_back(other_child());
+        all_.emplace(as_completed(std::move(children), {.timeout = 1h}));
+        co_return;
+    }
+    Coro<> wait(bool tried) override {
+        co_await await_it(all_->next(), tried);
+        other_.set();
+    }
+    Coro<> follow() override { co_await all_->next(); }
+
+  protected:
+    Coro<> other_child() {
+        Alive alive;
+        co_await other_.wait();
+    }
+    std::optional<decltype(as_completed(std::vector<Coro<>>()))> all_;
+    Event other_;
+};
+class AsCompletedLoopRow : public AsCompletedNextRow {
+  public:
+    Coro<> wait(bool tried) override {
+        for (auto& next : *all_) {
+            co_await await_it(std::move(next), tried);
+            break;
+        }
+        other_.set();
+    }
+};
 class TaskGroupExitRow : public EventRow {
   public:
     Coro<> wait(bool tried) override { return await_it(block(), tried); }
@@ -339,7 +373,51 @@ class SemaphoreScopedRow : public SemaphoreRow<Semaphore> {
     Coro<> wait(bool tried) override { return await_it(semaphore_.scoped(), tried); }
 };
 
+/// One notification comes; whoever takes it hands another one on.
+class ConditionRow : public Row {
+  public:
+    Coro<> wait(bool tried) override {
+        auto held = co_await condition_.scoped();
+        co_await await_it(condition_.wait(), tried);
+        condition_.notify();
+    }
+    Coro<> complete() override {
+        if (std::exchange(notified_, true)) co_return;
+        auto held = co_await condition_.scoped();
+        condition_.notify();
+    }
+    Coro<> follow() override {
+        auto held = co_await condition_.scoped();
+        co_await condition_.wait();
+    }
+
+  private:
+    Condition condition_;
+    bool notified_ = false;
+};
+/// As many parties come as are missing: the third one, and one more if the waiting one was cancelled.
+class BarrierRow : public Row {
+  public:
+    Coro<> wait(bool tried) override {
+        co_await await_it(barrier_.wait(), tried);
+        passed_ = true;
+    }
+    Coro<> complete() override {
+        if (passed_) co_return;
+        for (std::size_t i = barrier_.n_waiting(); i < barrier_.parties(); ++i) create_task(follow());
+    }
+    Coro<> follow() override {
+        co_await barrier_.wait();
+        passed_ = true;
+    }
+
+  private:
+    Barrier barrier_{3};
+    bool passed_ = false;
+};
+
 /// One item comes; whoever takes it hands another one on.
+template <class Q>
 class QueueGetRow : public Row {
   public:
     Coro<> wait(bool tried) override {
@@ -353,10 +431,11 @@ class QueueGetRow : public Row {
     Coro<> follow() override { co_await queue_.get(); }
 
   private:
-    Queue<int> queue_;
+    Q queue_;
     bool put_ = false;
 };
 /// One slot becomes free; whoever takes it makes another one free.
+template <class Q>
 class QueuePutRow : public Row {
   public:
     Coro<> begin() override { co_await queue_.put(0); }
@@ -371,7 +450,7 @@ class QueuePutRow : public Row {
     Coro<> follow() override { co_await queue_.put(2); }
 
   private:
-    Queue<int> queue_{1};
+    Q queue_{1};
     bool got_ = false;
 };
 class QueueJoinRow : public Row {
@@ -419,6 +498,8 @@ const Named ROWS[] = {
     {"wait_for_coroutine", make<WaitForCoroRow>},
     {"wait_for_future", make<WaitForFutureRow>},
     {"wait_for_task", make<WaitForTaskRow>},
+    {"as_completed_next", make<AsCompletedNextRow>},
+    {"as_completed_loop", make<AsCompletedLoopRow>},
     {"task_group_exit", make<TaskGroupExitRow>},
     {"task_group_body", make<TaskGroupBodyRow>},
     {"timeout_body", make<TimeoutRow>},
@@ -430,8 +511,14 @@ const Named ROWS[] = {
     {"semaphore_scoped", make<SemaphoreScopedRow>},
     {"bounded_semaphore_acquire", make<SemaphoreRow<BoundedSemaphore>>},
     {"event_wait", make<EventRow>},
-    {"queue_get", make<QueueGetRow>},
-    {"queue_put", make<QueuePutRow>},
+    {"condition_wait", make<ConditionRow>},
+    {"barrier_wait", make<BarrierRow>},
+    {"queue_get", make<QueueGetRow<Queue<int>>>},
+    {"queue_put", make<QueuePutRow<Queue<int>>>},
+    {"priority_queue_get", make<QueueGetRow<PriorityQueue<int>>>},
+    {"priority_queue_put", make<QueuePutRow<PriorityQueue<int>>>},
+    {"lifo_queue_get", make<QueueGetRow<LifoQueue<int>>>},
+    {"lifo_queue_put", make<QueuePutRow<LifoQueue<int>>>},
     {"queue_join", make<QueueJoinRow>},
     {"generator_next", make<GeneratorNextRow>},
     {"generator_aclose", make<GeneratorCloseRow>},
