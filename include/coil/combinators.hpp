@@ -482,8 +482,10 @@ class AsCompleted {
             });
         }
         if (options.timeout && !futures.empty()) {
-            completions_->limit =
-                loop.call_later(*options.timeout, [completions = completions_] { completions->time_over(); });
+            // Not kept by the timer, which they keep: a loop that is closed drops it, but does not empty it.
+            completions_->limit = loop.call_later(*options.timeout, [open = std::weak_ptr(completions_)] {
+                if (auto completions = open.lock()) completions->time_over();
+            });
         }
     }
 
