@@ -401,7 +401,7 @@ class ConditionProgram {
 }  // namespace
 
 TEST(ConditionInvariants, no_notification_is_lost_and_the_lock_is_always_held_again) {
-    for_seeds(300, [](Random& random) -> Coro<> {
+    for_seeds(1000, [](Random& random) -> Coro<> {
         ConditionProgram program(random);
         co_await program.play();
     });
