@@ -92,7 +92,7 @@ template <class A>
 using ResultOf = typename decltype(to_future(std::declval<A>()))::value_type;
 /// Coroutines are gathered alone, and futures given up as rvalues too: their results are moved.
 template <class A>
-inline constexpr bool GIVEN_UP = !FutureLike<A> || !std::is_lvalue_reference_v<A>;
+inline constexpr bool GIVEN_UP = !FutureLike<A> || (!std::is_lvalue_reference_v<A> && !std::is_const_v<A>);
 
 /// What is known of a child before it runs: its result, and whether it is a coroutine, whose task nobody else can see.
 template <class A>
@@ -526,36 +526,22 @@ auto as_completed(Range&& range, AsCompletedOptions options = {}) {
 }
 
 namespace detail {
-
-/// Sets the result of `to` from that of `from`, which has one; moves it if nobody else is to see it.
-template <bool MOVE, class T>
-void pass_result(FutureBase& from, Future<T>& to) {
-    if constexpr (std::is_void_v<T>) {
-        to.set_result();
-    } else if constexpr (MOVE || !COPYABLE<T>) {
-        to.set_result(std::move(*static_cast<T*>(from.value())));
-    } else {
-        to.set_result(*static_cast<const T*>(from.value()));
-    }
+template <class A>
+using Shielded =
+    std::conditional_t<GIVEN_UP<A> || !COPYABLE<ResultOf<A>>, Future<ResultOf<A>>, const Future<ResultOf<A>>>;
 }
 
-}  // namespace detail
-
 /// A future that follows the awaitable but does not pass its own cancellation on to it. What the awaitable throws after that
-/// goes to the exception handler.
+/// goes to the exception handler. A future that is done is given back itself; const, because others may hold it:
+/// `co_await shield(task)` must not move the task's result away.
 template <class A>
     requires detail::Gatherable<A>
-auto shield(A&& awaitable) -> Future<detail::ResultOf<A>> {
+auto shield(A&& awaitable) -> detail::Shielded<A> {
     using T = detail::ResultOf<A>;
     constexpr bool MOVE = detail::GIVEN_UP<A>;
     Future<T> inner = detail::to_future(std::forward<A>(awaitable));
-    if (inner.done() && (MOVE || inner.state().cancelled() || inner.state().stored_error())) return inner;
+    if (inner.done()) return inner;
     Future<T> outer = inner.get_loop().template create_future<T>();
-    if (inner.done()) {
-        // Not the inner one itself, as in asyncio: `co_await shield(task)` awaits an rvalue, and would move the task's result.
-        detail::pass_result<MOVE>(inner.state(), outer);
-        return outer;
-    }
     DoneCallback follow = inner.add_done_callback([outer](Future<T> ended) mutable {
         detail::FutureBase& state = ended.state();
         if (outer.cancelled()) return;
@@ -563,8 +549,12 @@ auto shield(A&& awaitable) -> Future<detail::ResultOf<A>> {
             outer.cancel();
         } else if (auto error = state.outcome_error()) {
             outer.set_exception(std::move(error));
+        } else if constexpr (std::is_void_v<T>) {
+            outer.set_result();
+        } else if constexpr (MOVE || !detail::COPYABLE<T>) {
+            outer.set_result(std::move(*static_cast<T*>(state.value())));
         } else {
-            detail::pass_result<MOVE>(state, outer);
+            outer.set_result(*static_cast<const T*>(state.value()));
         }
     });
     detail::let_go_when_done(outer.state(), inner.state(), std::move(follow));
