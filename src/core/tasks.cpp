@@ -92,9 +92,32 @@ std::string TaskBase::describe() const {
     return fmt::format("Task '{}'{}", get_name(), state);
 }
 
+namespace {
+
+/// Tasks that wait for each other in a circle would pass a cancellation on for ever. CPython's RecursionError.
+class CancelDepth {
+  public:
+    CancelDepth() {
+        if (depth_ == MOST)
+            throw RuntimeError("cancel(): tasks wait for each other in a circle, or in a chain of thousands");
+        ++depth_;
+    }
+    ~CancelDepth() { --depth_; }
+    CancelDepth(const CancelDepth&) = delete;
+    CancelDepth& operator=(const CancelDepth&) = delete;
+
+  private:
+    static constexpr unsigned MOST = 20'000;
+    static constinit thread_local unsigned depth_;
+};
+constinit thread_local unsigned CancelDepth::depth_ = 0;
+
+}  // namespace
+
 bool TaskBase::cancel(std::string_view message) {
     mark_retrieved();
     if (done()) return false;
+    CancelDepth depth;
     ++cancel_requests_;
     if (waiting_on_ && waiting_on_->cancel_wait(message)) return true;
     must_cancel_ = true;

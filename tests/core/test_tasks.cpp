@@ -1023,3 +1023,36 @@ TEST(Sleep, that_is_never_awaited_does_nothing) {
     };
     run_virtual(main());
 }
+
+TEST(Task, cancelling_one_of_a_circle_is_an_error_and_the_loop_can_be_closed) {
+    Reports reports;
+    long before = Alive::count();
+    {
+        VirtualLoop loop;
+        reports.record(*loop);
+        std::vector<Task<>> circle;
+        auto await_next = [&](std::size_t i, const Alive&) -> Coro<> { co_await circle[(i + 1) % 3]; };
+        for (std::size_t i = 0; i < 3; ++i) circle.push_back(loop->create_task(await_next(i, Alive())));
+        run_one_turn(*loop);
+        EXPECT_EQ(
+            thrown_by([&] { circle[0].cancel(); }),
+            "RuntimeError: cancel(): tasks wait for each other in a circle, or in a chain of thousands");
+        for (Task<>& task : circle) EXPECT_FALSE(task.done());
+    }
+    EXPECT_EQ(Alive::count(), before);
+    EXPECT_EQ(reports.size(), 3u);  // "Task was destroyed but it is pending!"
+}
+
+TEST(Task, a_cancellation_goes_down_a_chain_of_ten_thousand_tasks) {
+    constexpr int LENGTH = 10'000;
+    auto main = [&]() -> Coro<> {
+        auto await_other = [](Task<> other) -> Coro<> { co_await other; };
+        Task<> last = create_task(forever());
+        for (int i = 0; i < LENGTH; ++i) last = create_task(await_other(last));
+        co_await turns(2);
+        EXPECT_TRUE(last.cancel());
+        co_await wait(std::vector<Task<>>{last});
+        EXPECT_TRUE(last.cancelled());
+    };
+    run_virtual(main());
+}
