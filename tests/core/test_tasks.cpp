@@ -1051,7 +1051,7 @@ TEST(Task, a_cancellation_goes_down_a_chain_of_ten_thousand_tasks) {
         for (int i = 0; i < LENGTH; ++i) last = create_task(await_other(last));
         co_await turns(2);
         EXPECT_TRUE(last.cancel());
-        co_await wait(std::vector<Task<>>{last});
+        co_await wait(std::vector<Task<>>(1, last));
         EXPECT_TRUE(last.cancelled());
     };
     run_virtual(main());
