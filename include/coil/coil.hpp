@@ -4,9 +4,11 @@
 
 #include "coil/async_generators.hpp"
 #include "coil/combinators.hpp"
+#include "coil/connections.hpp"
 #include "coil/contextlib.hpp"
 #include "coil/contextvars.hpp"
 #include "coil/coroutines.hpp"
+#include "coil/dns.hpp"
 #include "coil/events.hpp"
 #include "coil/exceptions.hpp"
 #include "coil/futures.hpp"

@@ -11,13 +11,17 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
+#include "coil/detail/bytes.hpp"
 #include "coil/detail/callback.hpp"
 #include "coil/detail/loop_core.hpp"
+#include "coil/detail/parameters.hpp"
 #include "coil/exceptions.hpp"
 #include "coil/fwd.hpp"
 
@@ -85,6 +89,18 @@ struct TaskOptions {
     std::string_view name{};            // copied; empty: "Task-N"
     const Context* context = nullptr;   // run in this context; null: in a copy of the current one
     std::optional<bool> eager_start{};  // run to the first suspension inside create_task
+};
+
+struct SendfileOptions {
+    bool fallback = true;  // read and write where the kernel cannot do it; else SendfileNotAvailableError
+};
+
+/// What to look for, by the numbers of <netdb.h>: AF_, SOCK_, IPPROTO_, AI_. Zero: anything.
+struct AddressOptions {
+    int family = 0;
+    int type = 0;
+    int proto = 0;
+    int flags = 0;
 };
 
 class EventLoop {
@@ -187,19 +203,104 @@ class EventLoop {
     /// Calls `f(args…)` once a turn while `fd` is readable. Replaces the descriptor's former reader.
     template <class F, class... Args>
         requires detail::RepeatCallable<F, Args...>
-    void add_reader(int fd, F&& f, Args&&... args) {
+    void add_reader(FileDescriptor fd, F&& f, Args&&... args) {
         check_usable();
-        watch(fd, true, repeating(std::forward<F>(f), std::forward<Args>(args)...));
+        watch(fd.fileno(), true, repeating(std::forward<F>(f), std::forward<Args>(args)...));
     }
     template <class F, class... Args>
         requires detail::RepeatCallable<F, Args...>
-    void add_writer(int fd, F&& f, Args&&... args) {
+    void add_writer(FileDescriptor fd, F&& f, Args&&... args) {
         check_usable();
-        watch(fd, false, repeating(std::forward<F>(f), std::forward<Args>(args)...));
+        watch(fd.fileno(), false, repeating(std::forward<F>(f), std::forward<Args>(args)...));
     }
     /// True if there was one. Call it before closing the descriptor.
-    bool remove_reader(int fd);
-    bool remove_writer(int fd);
+    bool remove_reader(FileDescriptor fd);
+    bool remove_writer(FileDescriptor fd);
+
+    // ---- sockets without a transport (io/sockets.cpp, <coil/sockets.hpp>). They are non-blocking, and the caller's. One task may
+    // receive and one may send at a time; RuntimeError for a descriptor that a transport owns. A cancelled call has consumed
+    // nothing, but for sock_sendall, which may have sent a part.
+
+    /// Up to `size` bytes; none at the end of the stream.
+    Coro<std::string> sock_recv(FileDescriptor socket, std::size_t size);
+    /// Gives the number of bytes. The buffer must outlive the call.
+    Coro<std::size_t> sock_recv_into(FileDescriptor socket, std::span<std::byte> buffer);
+    Coro<std::pair<std::string, SocketAddress>> sock_recvfrom(FileDescriptor socket, std::size_t size);
+    /// `size`: at most so many bytes; 0: as the buffer has.
+    Coro<std::pair<std::size_t, SocketAddress>> sock_recvfrom_into(FileDescriptor socket,
+                                                                   std::span<std::byte> buffer,
+                                                                   std::size_t size = 0);
+    Coro<> sock_sendall(FileDescriptor socket, detail::Bytes data);
+    Coro<std::size_t> sock_sendto(FileDescriptor socket, detail::Bytes data, SocketAddress address);
+    /// Resolves the host if it is a name.
+    Coro<> sock_connect(FileDescriptor socket, SocketAddress address);
+    /// The connection and the peer's address.
+    Coro<std::pair<Socket, SocketAddress>> sock_accept(FileDescriptor socket);
+    /// Sends a file's bytes, from `offset`, `count` of them or all; gives how many. The file's position is then behind them.
+    /// ValueError for a negative offset, a count below 1, or a socket that is no stream.
+    Coro<std::size_t> sock_sendfile(FileDescriptor socket, FileDescriptor file, std::int64_t offset = 0,
+                                    std::optional<std::int64_t> count = {}, SendfileOptions options = {});
+
+    // ---- names (io/dns.cpp, <coil/dns.hpp>). Looked up in another thread; GaiError where that fails.
+
+    Coro<std::vector<AddressInfo>> getaddrinfo(std::string host, Service port, AddressOptions options = {});
+    /// The host's and the service's names. `flags`: NI_ numbers.
+    Coro<std::pair<std::string, std::string>> getnameinfo(SocketAddress address, int flags = 0);
+
+    // ---- connections (io/connections.cpp, <coil/connections.hpp>). `factory()` gives a shared_ptr to a Protocol or a
+    // BufferedProtocol, P; what is awaited gives Connected<Transport, P>: `auto [transport, protocol] = co_await …`.
+
+    /// Connects by TCP, with `.ssl` then TLS. OSError if no address of the host works.
+    template <class Factory, class Options = ConnectionOptions>
+    auto create_connection(Factory factory, std::string host, int port, Options options = {});
+    /// Over a socket that is connected already; takes it.
+    template <class Factory, class Options = ConnectionOptions>
+    auto create_connection(Factory factory, Socket socket, Options options = {});
+    template <class Factory, class Options = UnixConnectionOptions>
+    auto create_unix_connection(Factory factory, std::string path, Options options = {});
+    /// The server's side of a connection that was accepted elsewhere; takes the socket.
+    template <class Factory, class Options = AcceptedSocketOptions>
+    auto connect_accepted_socket(Factory factory, Socket socket, Options options = {});
+    /// Puts TLS over a connection. Gives the transport to use from now on; the protocol keeps its place behind it. Null if the
+    /// transport was closing.
+    Coro<std::shared_ptr<Transport>> start_tls(std::shared_ptr<Transport> transport,
+                                               std::shared_ptr<StreamingProtocol> protocol,
+                                               SslContext context);
+    Coro<std::shared_ptr<Transport>> start_tls(std::shared_ptr<Transport> transport,
+                                               std::shared_ptr<StreamingProtocol> protocol,
+                                               SslContext context, StartTlsOptions options);
+    /// Sends a file's bytes behind what the transport has buffered; nothing else may be written meanwhile. See sock_sendfile.
+    /// RuntimeError if the transport is closing.
+    Coro<std::size_t> sendfile(std::shared_ptr<Transport> transport, FileDescriptor file,
+                               std::int64_t offset = 0, std::optional<std::int64_t> count = {},
+                               SendfileOptions options = {});
+
+    // ---- servers (io/servers.cpp, <coil/server.hpp>). Each gives a Server.
+
+    /// Listens on every address of the host (empty: all interfaces; port 0: any), or of several hosts.
+    template <class Factory, class Options = ServerOptions>
+    auto create_server(Factory factory, std::string host, int port, Options options = {});
+    template <class Factory, class Options = ServerOptions>
+    auto create_server(Factory factory, std::vector<std::string> hosts, int port, Options options = {});
+    /// On a bound stream socket; takes it.
+    template <class Factory, class Options = ServerOptions>
+    auto create_server(Factory factory, Socket socket, Options options = {});
+    template <class Factory, class Options = UnixServerOptions>
+    auto create_unix_server(Factory factory, std::string path, Options options = {});
+
+    // ---- datagrams and pipes (io/, <coil/datagrams.hpp>, <coil/pipes.hpp>)
+
+    /// An endpoint that is bound, connected or both. Gives Connected<DatagramTransport, P>.
+    template <class Factory, class Options = DatagramOptions>
+    auto create_datagram_endpoint(Factory factory, Options options = {});
+    template <class Factory>
+    auto create_datagram_endpoint(Factory factory, Socket socket);
+    /// The reading, or writing, end of a pipe, a FIFO, a character device or a socket; takes the descriptor and closes it at the
+    /// end. ValueError for anything else.
+    template <class Factory>
+    auto connect_read_pipe(Factory factory, int fd);
+    template <class Factory>
+    auto connect_write_pipe(Factory factory, int fd);
 
     // ---- signals (io/)
 

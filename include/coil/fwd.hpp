@@ -37,10 +37,28 @@ class TaskGroup;
 class Timeout;
 class Runner;
 
+class BaseProtocol;
+class StreamingProtocol;
+class Protocol;
+class BufferedProtocol;
+class DatagramProtocol;
+class BaseTransport;
+class Transport;
+class DatagramTransport;
 class StreamReader;
 class StreamWriter;
 class Server;
-class Transport;
-class Protocol;
+class Socket;
+class TransportSocket;
+class SslContext;
+struct SocketAddress;
+struct AddressInfo;
+struct ConnectionOptions;
+struct UnixConnectionOptions;
+struct AcceptedSocketOptions;
+struct StartTlsOptions;
+struct ServerOptions;
+struct UnixServerOptions;
+struct DatagramOptions;
 
 }  // namespace coil

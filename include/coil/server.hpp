@@ -2,10 +2,13 @@
 
 // Server: listening sockets and the connections that came from them. A shared handle.
 
+#include <cstddef>
 #include <exception>
 #include <memory>
+#include <string>
 #include <vector>
 
+#include "coil/connections.hpp"
 #include "coil/coroutines.hpp"
 #include "coil/fwd.hpp"
 #include "coil/sockets.hpp"
@@ -16,6 +19,25 @@ namespace detail {
 class ServerState;
 }
 
+/// How to listen. All is copied when the call is made, not when it is awaited.
+struct ServerOptions {
+    int family = 0;                 // AF_INET or AF_INET6 only
+    int flags = 0;                  // for the resolver: AI_ numbers; AI_PASSIVE is always there
+    bool reuse_address = true;      // SO_REUSEADDR
+    bool reuse_port = false;        // SO_REUSEPORT: several servers share the port
+    bool keep_alive = false;        // SO_KEEPALIVE on each connection
+    int backlog = 100;              // connections that wait to be accepted
+    std::size_t limit = 64 * 1024;  // bytes, of a line; for streams
+    bool start_serving = true;
+};
+
+struct UnixServerOptions {
+    int backlog = 100;
+    std::size_t limit = 64 * 1024;
+    bool start_serving = true;
+    bool cleanup_socket = true;  // remove the socket's file on close
+};
+
 class Server {
   public:
     /// Stops listening, at once; live connections stay. Ends `serve_forever()`. Idempotent.
@@ -23,7 +45,7 @@ class Server {
     /// Waits until the server is closed and its last connection has ended.
     Coro<> wait_closed();
     /// Begins to accept, if `start_serving = false` put that off. Idempotent.
-    void start_serving();
+    Coro<> start_serving();
     /// Accepts until cancelled; then closes the server and waits for its connections. RuntimeError if it is closed, or served by
     /// another call.
     Coro<> serve_forever();
@@ -45,5 +67,42 @@ class Server {
   private:
     std::shared_ptr<detail::ServerState> state_;
 };
+
+namespace detail {
+
+// A null loop: the one that runs when the Coro is awaited.
+Coro<Server> create_server(EventLoop* loop, AnyProtocolFactory factory, std::vector<std::string> hosts,
+                           int port, const ServerOptions& options);
+Coro<Server> create_server(EventLoop* loop, AnyProtocolFactory factory, Socket socket,
+                           const ServerOptions& options);
+Coro<Server> create_unix_server(EventLoop* loop, AnyProtocolFactory factory, std::string path,
+                                const UnixServerOptions& options);
+
+}  // namespace detail
+
+template <class Factory, class Options>
+auto EventLoop::create_server(Factory factory, std::string host, int port, Options options) {
+    std::vector<std::string> hosts;
+    hosts.push_back(std::move(host));
+    return create_server(std::move(factory), std::move(hosts), port, options);
+}
+
+template <class Factory, class Options>
+auto EventLoop::create_server(Factory factory, std::vector<std::string> hosts, int port, Options options) {
+    static_assert(detail::check_factory<StreamingProtocol, Factory>());
+    return detail::create_server(this, std::move(factory), std::move(hosts), port, options);
+}
+
+template <class Factory, class Options>
+auto EventLoop::create_server(Factory factory, Socket socket, Options options) {
+    static_assert(detail::check_factory<StreamingProtocol, Factory>());
+    return detail::create_server(this, std::move(factory), std::move(socket), options);
+}
+
+template <class Factory, class Options>
+auto EventLoop::create_unix_server(Factory factory, std::string path, Options options) {
+    static_assert(detail::check_factory<StreamingProtocol, Factory>());
+    return detail::create_unix_server(this, std::move(factory), std::move(path), options);
+}
 
 }  // namespace coil

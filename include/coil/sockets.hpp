@@ -1,18 +1,25 @@
 #pragma once
 
-// Addresses and the view of a socket that a transport or a server owns.
+// Sockets and their addresses. The waiting calls are the loop's: `loop.sock_recv(socket, 1000)`.
+//
+// Of system headers this one needs none; the AF_, SOCK_ and SO_ numbers are those of <sys/socket.h>.
 
 #include <cstdint>
 #include <string>
+#include <utility>
 
+#include "coil/coroutines.hpp"
+#include "coil/events.hpp"
 #include "coil/fwd.hpp"
 
 namespace coil {
 
 /// Where a socket is bound or connected.
 struct SocketAddress {
-    std::string host;  // numeric; the path of a Unix socket
+    std::string host;  // numeric; the path of a Unix socket (an abstract one begins with a NUL)
     int port = 0;
+    std::uint32_t flowinfo = 0;  // IPv6
+    std::uint32_t scope_id = 0;
 
     friend bool operator==(const SocketAddress&, const SocketAddress&) = default;
 };
@@ -20,19 +27,59 @@ struct SocketAddress {
 /// "('127.0.0.1', 80)", as Python shows it.
 std::string to_string(const SocketAddress& address);
 
-/// A socket that belongs to a transport or a server: to look at it and to set options, not to read, write or close it.
+/// A socket that somebody else owns, a transport or a server: to look at it and to set options, not to read, write or close it.
 class TransportSocket {
   public:
     explicit TransportSocket(int fd) noexcept : fd_(fd) {}
 
     int fileno() const noexcept { return fd_; }
+    int family() const;
+    int type() const;
     SocketAddress getsockname() const;
     SocketAddress getpeername() const;
     int getsockopt(int level, int option) const;
     void setsockopt(int level, int option, int value) const;
 
-  private:
+  protected:
     int fd_;
+};
+
+/// An open socket: non-blocking, not inherited by child processes, closed by its destructor. Move-only. OSError for what the
+/// kernel refuses.
+class Socket : public TransportSocket {
+  public:
+    /// No socket.
+    Socket() noexcept : TransportSocket(-1) {}
+    /// A new one: `Socket(AF_INET, SOCK_STREAM)`.
+    explicit Socket(int family, int type, int protocol = 0);
+    /// Takes over an open descriptor and makes it non-blocking.
+    static Socket adopt(int fd);
+    /// The same for one that is non-blocking already.
+    static Socket adopt_nonblocking(int fd) noexcept {
+        Socket socket;
+        socket.fd_ = fd;
+        return socket;
+    }
+    /// Two connected ones.
+    static std::pair<Socket, Socket> pair(int family = 1 /* AF_UNIX */, int type = 1 /* SOCK_STREAM */);
+
+    Socket(Socket&& other) noexcept : TransportSocket(std::exchange(other.fd_, -1)) {}
+    Socket& operator=(Socket&& other) noexcept {
+        std::swap(fd_, other.fd_);
+        return *this;
+    }
+    ~Socket() { close(); }
+
+    explicit operator bool() const noexcept { return fd_ >= 0; }
+    /// The host must be numeric (`loop.getaddrinfo` resolves names); empty: every interface.
+    void bind(const SocketAddress& address) const;
+    void listen(int backlog = 128) const;
+    /// SHUT_RD, SHUT_WR or SHUT_RDWR.
+    void shutdown(int how) const;
+    /// Call it when no operation waits for the socket.
+    void close() noexcept;
+    /// Gives the descriptor away.
+    int detach() noexcept { return std::exchange(fd_, -1); }
 };
 
 }  // namespace coil

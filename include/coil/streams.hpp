@@ -22,8 +22,12 @@
 #include <utility>
 #include <vector>
 
+#include "coil/connections.hpp"
 #include "coil/coroutines.hpp"
+#include "coil/detail/wait_queue.hpp"
+#include "coil/futures.hpp"
 #include "coil/fwd.hpp"
+#include "coil/protocols.hpp"
 #include "coil/server.hpp"
 #include "coil/transports.hpp"
 
@@ -31,7 +35,6 @@ namespace coil {
 
 namespace detail {
 class StreamReaderState;
-class StreamProtocol;
 struct StreamWriterState;
 }  // namespace detail
 
@@ -44,7 +47,8 @@ class StreamReader {
 
     /// Up to `n` bytes, at least one; empty at the end of the stream. -1: all until the end.
     Coro<std::string> read(std::ptrdiff_t n = -1);
-    /// The same into the caller's memory, which must outlive the call; gives the number of bytes, 0 at the end.
+    /// The same into the caller's memory, without a copy; gives the number of bytes, 0 at the end. The memory must outlive the call.
+    /// It is written to only when the call returns: tasks whose other awaits do not need the bytes may share it.
     Coro<std::size_t> read_into(std::span<std::byte> buffer);
     /// One line with its '\n'; what is left at the end of the stream. ValueError if it is longer than the limit: that data is
     /// dropped.
@@ -78,6 +82,8 @@ class StreamReader {
     std::shared_ptr<detail::StreamReaderState> state_;
 };
 
+class StreamReaderProtocol;
+
 /// When the last handle goes, an open connection is closed, with a warning.
 class StreamWriter {
   public:
@@ -101,12 +107,59 @@ class StreamWriter {
     std::any get_extra_info(std::string_view name) const;
     std::shared_ptr<Transport> transport() const;
 
+    /// A writer for a transport that was made by hand, as for a pipe. `reader`: its error is thrown by drain().
+    StreamWriter(std::shared_ptr<Transport> transport, std::shared_ptr<StreamReaderProtocol> protocol,
+                 std::optional<StreamReader> reader = std::nullopt);
+
     /// For coil's own layers.
     explicit StreamWriter(std::shared_ptr<detail::StreamWriterState> state) noexcept
         : state_(std::move(state)) {}
 
   private:
+    static Coro<> drain(std::shared_ptr<detail::StreamWriterState> state);
+
     std::shared_ptr<detail::StreamWriterState> state_;
+};
+
+using ClientConnected = std::function<Coro<>(StreamReader, StreamWriter)>;
+
+/// The protocol between a transport and its streams, for `loop.create_connection`, `connect_read_pipe` and the like:
+/// `[&] { return std::make_shared<StreamReaderProtocol>(reader); }`.
+class StreamReaderProtocol final : public BufferedProtocol,
+                                   public std::enable_shared_from_this<StreamReaderProtocol> {
+  public:
+    /// Feeds the reader. With a callback, of a server's: it is called when the connection is made, as a task.
+    explicit StreamReaderProtocol(StreamReader reader, ClientConnected callback = nullptr);
+    StreamReaderProtocol(StreamReader reader, std::shared_ptr<const ClientConnected> callback);
+    ~StreamReaderProtocol() override;
+
+    void connection_made(std::shared_ptr<Transport> transport) override;
+    void connection_lost(std::exception_ptr error) override;
+    std::span<std::byte> get_buffer(std::size_t hint) override;
+    void buffer_updated(std::size_t size) override;
+    bool eof_received() override;
+    void pause_writing() override { paused_ = true; }
+    void resume_writing() override;
+
+  private:
+    friend struct detail::StreamWriterState;
+    friend class StreamWriter;
+    class Drain;
+
+    Coro<> drain();
+    void replace_transport(std::shared_ptr<Transport> transport);
+
+    EventLoop& loop_;
+    std::shared_ptr<detail::StreamReaderState> reader_;
+    std::shared_ptr<const ClientConnected> callback_;
+    std::shared_ptr<Transport> transport_;
+    std::optional<StreamWriter> writer_;  // of a server's: the connection outlives its callback
+    detail::WaitQueue drainers_;
+    Future<> closed_;
+    std::exception_ptr error_;
+    bool paused_ = false;
+    bool lost_ = false;
+    bool over_tls_ = false;
 };
 
 struct Streams {
@@ -114,42 +167,65 @@ struct Streams {
     StreamWriter writer;
 };
 
-struct ConnectionOptions {
-    std::size_t limit = StreamReader::DEFAULT_LIMIT;  // bytes, of a line
-};
-
-struct ServerOptions {
-    std::size_t limit = StreamReader::DEFAULT_LIMIT;
-    int backlog = 100;
-    bool reuse_address = true;
-    bool reuse_port = false;
-    bool start_serving = true;
-};
-
-/// Connects by TCP, to each of the host's addresses in turn. OSError (ConnectionRefusedError, GaiError, …) if none works.
-Coro<Streams> open_connection(std::string host, int port, ConnectionOptions options = {});
-
-using ClientConnected = std::function<Coro<>(StreamReader, StreamWriter)>;
-
 namespace detail {
-Coro<Server> start_stream_server(ClientConnected callback, std::string host, int port, ServerOptions options);
-}
 
-/// Serves TCP on every address of the host (empty: all interfaces; port 0: any). The callback is called per connection with a
-/// reader and a writer; a coroutine becomes a task, whose failure is reported and closes the connection.
+Coro<Server> start_stream_server(ClientConnected callback, std::vector<std::string> hosts, int port,
+                                 const ServerOptions& options);
+Coro<Server> start_stream_server(ClientConnected callback, Socket socket, const ServerOptions& options);
+Coro<Server> start_unix_stream_server(ClientConnected callback, std::string path,
+                                      const UnixServerOptions& options);
+
 template <class F>
-    requires std::invocable<F&, StreamReader, StreamWriter>
-Coro<Server> start_server(F client_connected, std::string host, int port, ServerOptions options = {}) {
+ClientConnected client_callback(F client_connected) {
     if constexpr (std::same_as<std::invoke_result_t<F&, StreamReader, StreamWriter>, Coro<>>) {
-        return detail::start_stream_server(std::move(client_connected), std::move(host), port, options);
+        return client_connected;
     } else {
-        return detail::start_stream_server(
+        return
             [call = std::move(client_connected)](StreamReader reader, StreamWriter writer) mutable -> Coro<> {
                 call(std::move(reader), std::move(writer));
                 co_return;
-            },
-            std::move(host), port, options);
+            };
     }
+}
+
+}  // namespace detail
+
+/// Connects by TCP, to each of the host's addresses in turn. OSError (ConnectionRefusedError, GaiError, …) if none works.
+Coro<Streams> open_connection(std::string host, int port, ConnectionOptions options = {});
+/// Over a socket that is connected already; takes it.
+Coro<Streams> open_connection(Socket socket, ConnectionOptions options = {});
+Coro<Streams> open_unix_connection(std::string path, UnixConnectionOptions options = {});
+
+/// Serves TCP on every address of the host (empty: all interfaces; port 0: any), or of several hosts. The callback is called per
+/// connection with a reader and a writer; a coroutine becomes a task, whose failure is reported and closes the connection.
+template <class F>
+    requires std::invocable<F&, StreamReader, StreamWriter>
+Coro<Server> start_server(F client_connected, std::string host, int port, ServerOptions options = {}) {
+    std::vector<std::string> hosts;
+    hosts.push_back(std::move(host));
+    return detail::start_stream_server(detail::client_callback(std::move(client_connected)), std::move(hosts),
+                                       port, options);
+}
+template <class F>
+    requires std::invocable<F&, StreamReader, StreamWriter>
+Coro<Server> start_server(F client_connected, std::vector<std::string> hosts, int port,
+                          ServerOptions options = {}) {
+    return detail::start_stream_server(detail::client_callback(std::move(client_connected)), std::move(hosts),
+                                       port, options);
+}
+/// On a bound stream socket; takes it.
+template <class F>
+    requires std::invocable<F&, StreamReader, StreamWriter>
+Coro<Server> start_server(F client_connected, Socket socket, ServerOptions options = {}) {
+    return detail::start_stream_server(detail::client_callback(std::move(client_connected)),
+                                       std::move(socket), options);
+}
+/// The same on a Unix socket. What an earlier server has left at the path is removed.
+template <class F>
+    requires std::invocable<F&, StreamReader, StreamWriter>
+Coro<Server> start_unix_server(F client_connected, std::string path, UnixServerOptions options = {}) {
+    return detail::start_unix_stream_server(detail::client_callback(std::move(client_connected)),
+                                            std::move(path), options);
 }
 
 }  // namespace coil

@@ -5,8 +5,8 @@
 #include <netinet/in.h>
 #include <sys/un.h>
 
+#include <algorithm>
 #include <array>
-#include <cerrno>
 
 #include "coil/exceptions.hpp"
 
@@ -15,40 +15,67 @@ namespace coil {
 namespace detail {
 
 SocketAddress Address::public_form() const {
+    SocketAddress result;
     std::array<char, INET6_ADDRSTRLEN> text{};
     if (family() == AF_INET) {
         const auto& in = reinterpret_cast<const sockaddr_in&>(storage);
         ::inet_ntop(AF_INET, &in.sin_addr, text.data(), text.size());
-        return {text.data(), ntohs(in.sin_port)};
-    }
-    if (family() == AF_INET6) {
+        result.host = text.data();
+        result.port = ntohs(in.sin_port);
+    } else if (family() == AF_INET6) {
         const auto& in = reinterpret_cast<const sockaddr_in6&>(storage);
         ::inet_ntop(AF_INET6, &in.sin6_addr, text.data(), text.size());
-        return {text.data(), ntohs(in.sin6_port)};
-    }
-    if (family() == AF_UNIX) {
+        result.host = text.data();
+        result.port = ntohs(in.sin6_port);
+        result.flowinfo = ntohl(in.sin6_flowinfo);
+        result.scope_id = in.sin6_scope_id;
+    } else if (family() == AF_UNIX) {
         const auto& un = reinterpret_cast<const sockaddr_un&>(storage);
-        std::size_t size =
-            length > offsetof(sockaddr_un, sun_path) ? length - offsetof(sockaddr_un, sun_path) : 0;
-        return {std::string(un.sun_path, ::strnlen(un.sun_path, size)), 0};
+        constexpr std::size_t HEAD = offsetof(sockaddr_un, sun_path);
+        std::size_t size = length > HEAD ? length - HEAD : 0;
+        bool is_abstract = size > 0 && un.sun_path[0] == '\0';
+        result.host.assign(un.sun_path, is_abstract ? size : ::strnlen(un.sun_path, size));
     }
-    return {};
+    return result;
 }
 
-std::optional<Address> numeric_address(const std::string& host, int port) {
+std::optional<Address> numeric_address(const std::string& host, int port, int family) {
     sockaddr_in v4{};
-    if (::inet_pton(AF_INET, host.c_str(), &v4.sin_addr) == 1) {
+    if (family != AF_INET6 && ::inet_pton(AF_INET, host.c_str(), &v4.sin_addr) == 1) {
         v4.sin_family = AF_INET;
         v4.sin_port = htons(static_cast<std::uint16_t>(port));
         return Address(reinterpret_cast<const sockaddr*>(&v4), sizeof v4);
     }
     sockaddr_in6 v6{};
-    if (::inet_pton(AF_INET6, host.c_str(), &v6.sin6_addr) == 1) {
+    if (family != AF_INET && ::inet_pton(AF_INET6, host.c_str(), &v6.sin6_addr) == 1) {
         v6.sin6_family = AF_INET6;
         v6.sin6_port = htons(static_cast<std::uint16_t>(port));
         return Address(reinterpret_cast<const sockaddr*>(&v6), sizeof v6);
     }
     return std::nullopt;
+}
+
+Address kernel_address(const SocketAddress& address, int family) {
+    if (family == AF_UNIX) {
+        sockaddr_un un{};
+        un.sun_family = AF_UNIX;
+        if (address.host.size() >= sizeof un.sun_path) throw ValueError("AF_UNIX path too long");
+        std::ranges::copy(address.host, un.sun_path);
+        bool is_abstract = address.host.empty() || address.host.front() == '\0';
+        auto length = offsetof(sockaddr_un, sun_path) + address.host.size() + (is_abstract ? 0 : 1);
+        return Address(reinterpret_cast<const sockaddr*>(&un), static_cast<socklen_t>(length));
+    }
+    check_port(address.port);
+    const char* wildcard = family == AF_INET6 ? "::" : "0.0.0.0";
+    auto found = numeric_address(address.host.empty() ? wildcard : address.host, address.port, family);
+    if (!found)
+        throw ValueError(fmt::format("'{}' is not a numeric address of the socket's family", address.host));
+    if (found->family() == AF_INET6) {
+        auto& in = reinterpret_cast<sockaddr_in6&>(found->storage);
+        in.sin6_flowinfo = htonl(address.flowinfo);
+        in.sin6_scope_id = address.scope_id;
+    }
+    return *found;
 }
 
 void check_port(int port) {
@@ -58,30 +85,14 @@ void check_port(int port) {
 }  // namespace detail
 
 std::string to_string(const SocketAddress& address) {
+    bool is_path = address.port == 0 && (address.host.empty() || address.host.front() == '\0' ||
+                                         address.host.find('/') != std::string::npos);
+    if (is_path) return fmt::format("'{}'", address.host);
+    if (address.host.find(':') != std::string::npos) {
+        return fmt::format("('{}', {}, {}, {})", address.host, address.port, address.flowinfo,
+                           address.scope_id);
+    }
     return fmt::format("('{}', {})", address.host, address.port);
-}
-
-SocketAddress TransportSocket::getsockname() const {
-    detail::Address address;
-    if (::getsockname(fd_, address.data(), &address.length) < 0) throw_os_error(errno);
-    return address.public_form();
-}
-
-SocketAddress TransportSocket::getpeername() const {
-    detail::Address address;
-    if (::getpeername(fd_, address.data(), &address.length) < 0) throw_os_error(errno);
-    return address.public_form();
-}
-
-int TransportSocket::getsockopt(int level, int option) const {
-    int value = 0;
-    socklen_t size = sizeof value;
-    if (::getsockopt(fd_, level, option, &value, &size) < 0) throw_os_error(errno);
-    return value;
-}
-
-void TransportSocket::setsockopt(int level, int option, int value) const {
-    if (::setsockopt(fd_, level, option, &value, sizeof value) < 0) throw_os_error(errno);
 }
 
 }  // namespace coil

@@ -7,7 +7,6 @@
 #include <cstring>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "coil/sockets.hpp"
 
@@ -28,8 +27,13 @@ struct Address {
     SocketAddress public_form() const;
 };
 
-/// The address of a numeric host, without asking anybody. Empty host: the wildcard of the family is not meant; use resolve().
-std::optional<Address> numeric_address(const std::string& host, int port);
+/// The address of a numeric host, without asking anybody. `family`: AF_UNSPEC for either. A scope ("fe80::1%eth0") is the
+/// resolver's business.
+std::optional<Address> numeric_address(const std::string& host, int port, int family = AF_UNSPEC);
+
+/// For a socket of this family: a path for AF_UNIX, else a numeric host; an empty one is the wildcard. ValueError if the host is
+/// not numeric or the path too long.
+Address kernel_address(const SocketAddress& address, int family);
 
 /// ValueError unless it is 0 to 65535.
 void check_port(int port);

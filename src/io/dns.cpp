@@ -1,100 +1,132 @@
 #include "io/dns.hpp"
 
 #include <netdb.h>
+#include <netinet/in.h>
 
+#include <array>
 #include <cerrno>
-#include <memory>
-#include <thread>
+#include <charconv>
 
-#include "coil/detail/task_base.hpp"
-#include "coil/events.hpp"
 #include "coil/exceptions.hpp"
-#include "loop/inbox.hpp"
+#include "io/in_thread.hpp"
 
-namespace coil::detail {
+namespace coil {
+
+namespace detail {
 
 namespace {
 
-class LookupWait;
+[[noreturn]] void throw_gai_error(int error, int system_error) {
+    if (error == EAI_SYSTEM) throw_os_error(system_error);
+    throw GaiError(error);
+}
 
-/// One blocking lookup. Shared by the waiting coroutine and the thread; comes back through the loop's inbox.
-struct Lookup : Runnable {
-    Lookup(std::string host_name, int port_number, bool for_listening)
-        : Runnable(&Lookup::arrive),
-          host(std::move(host_name)),
-          port(std::to_string(port_number)),
-          passive(for_listening) {}
-
-    void work() {
-        addrinfo hints{};
-        hints.ai_socktype = SOCK_STREAM;
-        hints.ai_flags = passive ? AI_PASSIVE : 0;
-        addrinfo* list = nullptr;
-        error = ::getaddrinfo(host.empty() ? nullptr : host.c_str(), port.c_str(), &hints, &list);
-        system_error = errno;
-        for (addrinfo* entry = list; entry; entry = entry->ai_next)
-            addresses.emplace_back(entry->ai_addr, entry->ai_addrlen);
-        if (list) ::freeaddrinfo(list);
+std::vector<ResolvedAddress> look_up(const std::string& host, const std::string& service,
+                                     const AddressOptions& options) {
+    addrinfo hints{};
+    hints.ai_family = options.family;
+    hints.ai_socktype = options.type;
+    hints.ai_protocol = options.proto;
+    hints.ai_flags = options.flags;
+    addrinfo* list = nullptr;
+    int error = ::getaddrinfo(host.empty() ? nullptr : host.c_str(),
+                              service.empty() ? nullptr : service.c_str(), &hints, &list);
+    if (error != 0) throw_gai_error(error, errno);
+    std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owner(list, &::freeaddrinfo);
+    std::vector<ResolvedAddress> found;
+    for (addrinfo* entry = list; entry; entry = entry->ai_next) {
+        found.push_back({Address(entry->ai_addr, entry->ai_addrlen), entry->ai_socktype, entry->ai_protocol,
+                         entry->ai_canonname ? entry->ai_canonname : ""});
     }
-    static void arrive(Runnable& self, How how);
+    if (found.empty()) throw OSError("getaddrinfo() returned empty list");
+    return found;
+}
 
-    std::string host;
-    std::string port;
-    bool passive;
-    int error = 0;
-    int system_error = 0;
-    std::vector<Address> addresses;
-    LookupWait* waiter = nullptr;          // the loop's thread only
-    std::shared_ptr<Lookup> keeps_itself;  // while the inbox has it
-};
-
-class LookupWait final : public LeafWaiter, public OperationTag {
-  public:
-    explicit LookupWait(std::shared_ptr<Lookup> lookup) noexcept : lookup_(std::move(lookup)) {}
-    ~LookupWait() { lookup_->waiter = nullptr; }
-    bool await_ready() const noexcept { return false; }
-    template <class Promise>
-    void await_suspend(std::coroutine_handle<Promise> at) {
-        LeafWaiter::suspend(at);
-        lookup_->waiter = this;
+/// What needs no resolver: a numeric host and port, for one kind of socket.
+std::optional<ResolvedAddress> already_resolved(const std::string& host, const std::string& service,
+                                                const AddressOptions& options) {
+    bool stream = options.type == SOCK_STREAM;
+    if (!stream && options.type != SOCK_DGRAM) return std::nullopt;
+    int proto = stream ? IPPROTO_TCP : IPPROTO_UDP;
+    if ((options.proto != 0 && options.proto != proto) || host.empty() || (options.flags & AI_CANONNAME))
+        return std::nullopt;
+    int port = 0;
+    const char* end = service.data() + service.size();
+    if (!service.empty()) {
+        auto [stop, error] = std::from_chars(service.data(), end, port);
+        if (error != std::errc() || stop != end || port < 0 || port > 65535) return std::nullopt;
     }
-    void await_resume() { throw_if_cancelled(); }
-    std::string describe() const override { return "getaddrinfo('" + lookup_->host + "')"; }
-    void arrived() noexcept {
-        if (pending()) wake();
+    auto address = numeric_address(host, port, options.family);
+    if (!address) return std::nullopt;
+    return ResolvedAddress{*address, options.type, proto, {}};
+}
+
+std::pair<std::string, std::string> look_up_names(const Address& address, int flags) {
+    std::array<char, NI_MAXHOST> host{};
+    std::array<char, NI_MAXSERV> service{};
+    int error = ::getnameinfo(address.data(), address.length, host.data(), host.size(), service.data(),
+                              service.size(), flags);
+    if (error != 0) throw_gai_error(error, errno);
+    return {host.data(), service.data()};
+}
+
+Coro<std::vector<AddressInfo>> get_addresses(EventLoop& loop, std::string host, Service port,
+                                             AddressOptions options) {
+    auto found = co_await resolve(loop, std::move(host), std::move(port), options);
+    std::vector<AddressInfo> infos;
+    infos.reserve(found.size());
+    for (ResolvedAddress& entry : found) {
+        infos.push_back({entry.address.family(), entry.type, entry.proto, std::move(entry.canonname),
+                         entry.address.public_form()});
     }
+    co_return infos;
+}
 
-  private:
-    std::shared_ptr<Lookup> lookup_;
-};
-
-void Lookup::arrive(Runnable& self, How how) {
-    auto lookup = std::move(static_cast<Lookup&>(self).keeps_itself);
-    if (how == How::RUN && lookup->waiter) lookup->waiter->arrived();
+Coro<std::pair<std::string, std::string>> get_names(EventLoop& loop, SocketAddress address, int flags) {
+    auto kernel = numeric_address(address.host, address.port);
+    if (!kernel) throw ValueError("getnameinfo() needs a numeric address, not '" + address.host + "'");
+    Address full = kernel_address(address, kernel->family());
+    co_return co_await in_thread(loop, "getnameinfo('" + address.host + "')",
+                                 [full, flags] { return look_up_names(full, flags); });
 }
 
 }  // namespace
 
-Coro<std::vector<Address>> resolve(std::string host, int port, bool passive) {
-    check_port(port);
-    if (auto address = numeric_address(host, port)) {
-        std::vector<Address> one;
-        one.push_back(*address);
+Coro<std::vector<ResolvedAddress>> resolve(EventLoop& loop, std::string host, Service port,
+                                           AddressOptions options) {
+    loop.check_closed();
+    if (auto address = already_resolved(host, port.text(), options)) {
+        std::vector<ResolvedAddress> one;
+        one.push_back(std::move(*address));
         co_return one;
     }
-    auto lookup = std::make_shared<Lookup>(host, port, passive);
-    auto in_thread = [lookup, inbox = get_running_loop().core().inbox]() mutable {
-        lookup->work();
-        Lookup& done = *lookup;
-        done.keeps_itself = std::move(lookup);
-        if (!inbox->push(done)) auto loop_is_closed = std::move(done.keeps_itself);
+    std::string what = "getaddrinfo('" + host + "')";
+    auto work = [host = std::move(host), service = port.text(), options] {
+        return look_up(host, service, options);
     };
-    std::thread(std::move(in_thread)).detach();
-    co_await LookupWait(lookup);
-    if (lookup->error == EAI_SYSTEM) throw_os_error(lookup->system_error);
-    if (lookup->error != 0) throw GaiError(lookup->error);
-    if (lookup->addresses.empty()) throw OSError("getaddrinfo() returned empty list");
-    co_return std::move(lookup->addresses);
+    co_return co_await in_thread(loop, std::move(what), std::move(work));
 }
 
-}  // namespace coil::detail
+Coro<std::vector<Address>> resolve_stream(EventLoop& loop, std::string host, int port, int family, int flags,
+                                          bool passive) {
+    check_port(port);
+    AddressOptions options{
+        .family = family, .type = SOCK_STREAM, .flags = flags | (passive ? AI_PASSIVE : 0)};
+    auto found = co_await resolve(loop, std::move(host), port, options);
+    std::vector<Address> addresses;
+    for (const ResolvedAddress& entry : found) addresses.push_back(entry.address);
+    co_return addresses;
+}
+
+}  // namespace detail
+
+Coro<std::vector<AddressInfo>> EventLoop::getaddrinfo(std::string host, Service port,
+                                                      AddressOptions options) {
+    return detail::get_addresses(*this, std::move(host), std::move(port), options);
+}
+
+Coro<std::pair<std::string, std::string>> EventLoop::getnameinfo(SocketAddress address, int flags) {
+    return detail::get_names(*this, std::move(address), flags);
+}
+
+}  // namespace coil

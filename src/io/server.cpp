@@ -1,12 +1,20 @@
 #include "coil/server.hpp"
 
+#include <fmt/format.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
+#include <cstring>
 
+#include "coil/combinators.hpp"
 #include "coil/exceptions.hpp"
 #include "coil/futures.hpp"
+#include "coil/log.hpp"
+#include "io/address.hpp"
+#include "io/dns.hpp"
 #include "io/server_state.hpp"
 #include "io/socket_transport.hpp"
 
@@ -14,7 +22,8 @@ namespace coil {
 
 namespace detail {
 
-ServerState::ServerState(EventLoop& loop, std::vector<Socket> sockets, ProtocolFactory factory, int backlog)
+ServerState::ServerState(EventLoop& loop, std::vector<Socket> sockets, AnyProtocolFactory factory,
+                         int backlog)
     : loop_(loop), factory_(std::move(factory)), backlog_(backlog), ended_(loop.create_future()) {
     for (Socket& socket : sockets) listeners_.push_back(std::make_unique<Listener>(*this, std::move(socket)));
     loop.core().resources.push_back(*this);
@@ -27,13 +36,16 @@ ServerState::~ServerState() {
 
 void ServerState::loop_closed() noexcept {
     auto keep = std::move(keeps_itself_);
+    if (!closed_) socket_file_.remove();
     listeners_.clear();
     closed_ = true;
     serving_ = false;
 }
 
 ServerState::Listener::Listener(ServerState& state, Socket listening)
-    : QueuedWatch(state.loop_, listening.fd(), &Listener::run), server(state), socket(std::move(listening)) {}
+    : QueuedWatch(state.loop_, listening.fileno(), &Listener::run),
+      server(state),
+      socket(std::move(listening)) {}
 
 void ServerState::Listener::run(Runnable& self, How how) {
     auto& listener = static_cast<Listener&>(self);
@@ -46,9 +58,9 @@ void ServerState::Listener::run(Runnable& self, How how) {
 void ServerState::Listener::accept_some() {
     // As many as may have queued up, then the rest of the loop's work.
     for (int i = 0; i <= server.backlog_; ++i) {
-        Socket accepted(::accept4(socket.fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-        if (accepted) {
-            server.connected(std::move(accepted));
+        int accepted = ::accept4(socket.fileno(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (accepted >= 0) {
+            server.connected(Socket::adopt_nonblocking(accepted));
             if (!started()) return;  // the factory has closed the server
             continue;
         }
@@ -101,15 +113,22 @@ void ServerState::start_serving() {
     if (serving_) return;
     if (closed_) throw RuntimeError("server is closed");
     for (auto& listener : listeners_) {
-        if (::listen(listener->socket.fd(), backlog_) < 0) throw_os_error(errno);
+        if (::listen(listener->socket.fileno(), backlog_) < 0) throw_os_error(errno);
     }
     for (auto& listener : listeners_) listener->start();
     serving_ = true;
     keeps_itself_ = shared_from_this();
 }
 
+void SocketFile::remove() const noexcept {
+    struct stat status{};
+    if (path.empty() || ::stat(path.c_str(), &status) < 0) return;
+    if (status.st_dev == device && status.st_ino == inode) ::unlink(path.c_str());
+}
+
 void ServerState::close() {
     if (std::exchange(closed_, true)) return;
+    socket_file_.remove();
     serving_ = false;
     // To the next turn: a listener may be in the ready queue.
     if (keeps_itself_) loop_.call_soon([keep = std::move(keeps_itself_)] {});
@@ -117,7 +136,7 @@ void ServerState::close() {
         listener->retry.cancel();
         listener->stop();
         // The ring may hold the descriptor a little longer: this frees the port now.
-        ::shutdown(listener->socket.fd(), SHUT_RDWR);
+        ::shutdown(listener->socket.fileno(), SHUT_RDWR);
         listener->socket.close();
     }
     loop_.core().poller->flush();
@@ -125,10 +144,15 @@ void ServerState::close() {
     if (connections_.empty() && !ended_.done()) ended_.set_result();
 }
 
+void ServerState::attach(SocketTransport& transport) {
+    transport.server_slot = connections_.size();
+    connections_.push_back(&transport);
+}
+
 void ServerState::detach(SocketTransport& transport) {
-    auto found = std::find(connections_.begin(), connections_.end(), &transport);
-    if (found == connections_.end()) return;
-    *found = connections_.back();
+    SocketTransport* last = connections_.back();
+    connections_[transport.server_slot] = last;
+    last->server_slot = transport.server_slot;
     connections_.pop_back();
     if (closed_ && connections_.empty() && !ended_.done() && !loop_.is_closed()) ended_.set_result();
 }
@@ -182,15 +206,156 @@ void ServerState::abort_clients() {
 std::vector<TransportSocket> ServerState::sockets() const {
     std::vector<TransportSocket> sockets;
     if (closed_) return sockets;
-    for (const auto& listener : listeners_) sockets.emplace_back(listener->socket.fd());
+    for (const auto& listener : listeners_) sockets.emplace_back(listener->socket.fileno());
     return sockets;
+}
+
+// ---- making servers
+
+namespace {
+
+/// Nothing where the machine has no such address: one without IPv6 resolves "" to an address that it does not have.
+std::optional<Socket> bind_one(EventLoop& loop, const Address& address, const ServerOptions& options) {
+    std::optional<Socket> socket;
+    try {
+        socket.emplace(address.family(), SOCK_STREAM);
+    } catch (const OSError& e) {
+        if (loop.get_debug())
+            log(LogLevel::WARNING, fmt::format("create_server() failed to create a socket of family {}: {}",
+                                               address.family(), e.what()));
+        return std::nullopt;
+    }
+    if (options.reuse_address) socket->setsockopt(SOL_SOCKET, SO_REUSEADDR, 1);
+    if (options.reuse_port) socket->setsockopt(SOL_SOCKET, SO_REUSEPORT, 1);
+    if (options.keep_alive) socket->setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1);
+    if (address.family() == AF_INET6) socket->setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    if (::bind(socket->fileno(), address.data(), address.length) == 0) return socket;
+    int error = errno;
+    std::string text = fmt::format("error while attempting to bind on address {}: {}",
+                                   to_string(address.public_form()), std::strerror(error));
+    if (error != EADDRNOTAVAIL) throw_os_error(error, text);
+    if (loop.get_debug()) log(LogLevel::WARNING, text);
+    return std::nullopt;
+}
+
+Coro<> start_and_yield(std::shared_ptr<ServerState> state) {
+    state->start_serving();
+    // One turn, as asyncio: the descriptors are watched when the caller goes on.
+    co_await sleep(Duration::zero());
+}
+
+Coro<Server> serve(EventLoop& loop, AnyProtocolFactory factory, std::vector<Socket> sockets, int backlog,
+                   bool start_serving, SocketFile file) {
+    auto state = std::make_shared<ServerState>(loop, std::move(sockets), std::move(factory), backlog);
+    state->clean_up(std::move(file));
+    if (start_serving) co_await start_and_yield(state);
+    co_return Server(std::move(state));
+}
+
+/// The loop that was asked; null: the one that runs.
+EventLoop& given_or_running(EventLoop* loop) { return loop ? *loop : get_running_loop(); }
+
+Coro<Server> serve_hosts(EventLoop* given_loop, AnyProtocolFactory factory, std::vector<std::string> hosts,
+                         int port, ServerOptions options) {
+    EventLoop& loop = given_or_running(given_loop);
+    check_port(port);
+    std::vector<Coro<std::vector<Address>>> lookups;
+    for (std::string& host : hosts)
+        lookups.push_back(resolve_stream(loop, std::move(host), port, options.family, options.flags, true));
+    auto found = co_await gather(std::move(lookups));
+    std::vector<Address> addresses;
+    for (const auto& of_host : found) {
+        for (const Address& address : of_host) {
+            auto same = [&](const Address& other) {
+                return other.length == address.length &&
+                       std::memcmp(&other.storage, &address.storage, address.length) == 0;
+            };
+            if (std::ranges::none_of(addresses, same)) addresses.push_back(address);
+        }
+    }
+    std::vector<Socket> sockets;
+    std::string tried;
+    for (const Address& address : addresses) {
+        if (auto socket = bind_one(loop, address, options)) sockets.push_back(std::move(*socket));
+        tried += (tried.empty() ? "" : ", ") + to_string(address.public_form());
+    }
+    if (sockets.empty()) throw OSError(fmt::format("could not bind on any address out of [{}]", tried));
+    co_return co_await serve(loop, std::move(factory), std::move(sockets), options.backlog,
+                             options.start_serving, {});
+}
+
+std::vector<Socket> only(Socket socket) {
+    std::vector<Socket> sockets;
+    sockets.push_back(std::move(socket));
+    return sockets;
+}
+
+/// A socket bound to the path. One that an earlier server has left there is removed.
+Socket bind_path(const std::string& path) {
+    Address address = kernel_address({path}, AF_UNIX);
+    bool is_file = !path.empty() && path.front() != '\0';
+    struct stat status{};
+    if (is_file && ::stat(path.c_str(), &status) == 0 && S_ISSOCK(status.st_mode) &&
+        ::unlink(path.c_str()) < 0)
+        log(LogLevel::ERROR_,
+            fmt::format("Unable to check or remove stale UNIX socket '{}': {}", path, std::strerror(errno)));
+    Socket socket(AF_UNIX, SOCK_STREAM);
+    if (::bind(socket.fileno(), address.data(), address.length) < 0) {
+        int error = errno;
+        throw_os_error(error, error == EADDRINUSE ? fmt::format("Address '{}' is already in use", path) : "");
+    }
+    return socket;
+}
+
+Coro<Server> serve_socket(EventLoop* given_loop, AnyProtocolFactory factory, Socket socket,
+                          ServerOptions options) {
+    if (!socket || socket.type() != SOCK_STREAM)
+        throw ValueError(fmt::format("A Stream Socket was expected, got descriptor {}", socket.fileno()));
+    auto sockets = only(std::move(socket));
+    co_return co_await serve(given_or_running(given_loop), std::move(factory), std::move(sockets),
+                             options.backlog, options.start_serving, {});
+}
+
+Coro<Server> serve_path(EventLoop* given_loop, AnyProtocolFactory factory, std::string path,
+                        UnixServerOptions options) {
+    EventLoop& loop = given_or_running(given_loop);
+    Socket socket = bind_path(path);
+    SocketFile file;
+    struct stat status{};
+    if (options.cleanup_socket && !path.empty() && path.front() != '\0' &&
+        ::stat(path.c_str(), &status) == 0) {
+        file.path = path;
+        file.device = status.st_dev;
+        file.inode = status.st_ino;
+    }
+    auto sockets = only(std::move(socket));
+    co_return co_await serve(loop, std::move(factory), std::move(sockets), options.backlog,
+                             options.start_serving, std::move(file));
+}
+
+}  // namespace
+
+Coro<Server> create_server(EventLoop* loop, AnyProtocolFactory factory, std::vector<std::string> hosts,
+                           int port, const ServerOptions& options) {
+    if (hosts.empty()) hosts.emplace_back();
+    return serve_hosts(loop, std::move(factory), std::move(hosts), port, options);
+}
+
+Coro<Server> create_server(EventLoop* loop, AnyProtocolFactory factory, Socket socket,
+                           const ServerOptions& options) {
+    return serve_socket(loop, std::move(factory), std::move(socket), options);
+}
+
+Coro<Server> create_unix_server(EventLoop* loop, AnyProtocolFactory factory, std::string path,
+                                const UnixServerOptions& options) {
+    return serve_path(loop, std::move(factory), std::move(path), options);
 }
 
 }  // namespace detail
 
 void Server::close() { state_->close(); }
 Coro<> Server::wait_closed() { return state_->wait_closed(); }
-void Server::start_serving() { state_->start_serving(); }
+Coro<> Server::start_serving() { return detail::start_and_yield(state_); }
 Coro<> Server::serve_forever() { return state_->serve_forever(); }
 bool Server::is_serving() const { return state_->serving(); }
 void Server::close_clients() { state_->close_clients(); }

@@ -2,24 +2,34 @@
 
 // A server behind its handles: listening sockets, and the list of live connections.
 
-#include <functional>
+#include <sys/types.h>
+
 #include <memory>
+#include <string>
 #include <vector>
 
+#include "coil/connections.hpp"
 #include "coil/events.hpp"
 #include "coil/futures.hpp"
-#include "coil/protocols.hpp"
-#include "io/socket.hpp"
+#include "coil/sockets.hpp"
+#include "io/queued_watch.hpp"
 
 namespace coil::detail {
 
 class SocketTransport;
 
-using ProtocolFactory = std::function<std::shared_ptr<Protocol>()>;
+/// The file of a Unix server's socket, removed when the server closes if it is still the same.
+struct SocketFile {
+    std::string path;
+    dev_t device = 0;
+    ino_t inode = 0;
+
+    void remove() const noexcept;
+};
 
 class ServerState : public LoopResource, public std::enable_shared_from_this<ServerState> {
   public:
-    ServerState(EventLoop& loop, std::vector<Socket> sockets, ProtocolFactory factory, int backlog);
+    ServerState(EventLoop& loop, std::vector<Socket> sockets, AnyProtocolFactory factory, int backlog);
     ~ServerState() override;
 
     void start_serving();
@@ -34,7 +44,8 @@ class ServerState : public LoopResource, public std::enable_shared_from_this<Ser
     std::vector<TransportSocket> sockets() const;
     EventLoop& loop() const noexcept { return loop_; }
 
-    void attach(SocketTransport& transport) { connections_.push_back(&transport); }
+    void clean_up(SocketFile file) { socket_file_ = std::move(file); }
+    void attach(SocketTransport& transport);
     void detach(SocketTransport& transport);
 
   private:
@@ -54,9 +65,10 @@ class ServerState : public LoopResource, public std::enable_shared_from_this<Ser
 
     EventLoop& loop_;
     std::vector<std::unique_ptr<Listener>> listeners_;
-    ProtocolFactory factory_;
+    AnyProtocolFactory factory_;
     int backlog_;
-    std::vector<SocketTransport*> connections_;  // each takes itself out in detach()
+    std::vector<SocketTransport*> connections_;  // each knows its place, and takes itself out in detach()
+    SocketFile socket_file_;
     std::shared_ptr<ServerState> keeps_itself_;  // while it listens: dropping all handles does not stop it
     Future<> ended_;                             // closed, and the last connection gone
     Future<> serving_forever_;

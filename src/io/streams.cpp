@@ -1,20 +1,15 @@
 #include "coil/streams.hpp"
 
 #include <fmt/format.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 
-#include "coil/detail/wait_queue.hpp"
 #include "coil/exceptions.hpp"
 #include "coil/log.hpp"
 #include "coil/tasks.hpp"
-#include "io/dns.hpp"
-#include "io/server_state.hpp"
-#include "io/socket_transport.hpp"
+#include "io/connections.hpp"
+#include "io/stream_transport.hpp"
 
 namespace coil {
 
@@ -25,11 +20,8 @@ namespace {
 /// A wait for one wake-up by the protocol; at most one object refers to it, through a pointer that it clears.
 class StreamWait final : public LeafWaiter, public OperationTag {
   public:
-    StreamWait(StreamWait*& place, const char* description) noexcept
-        : place_(place), description_(description) {}
-    ~StreamWait() {
-        if (place_ == this) place_ = nullptr;
-    }
+    explicit StreamWait(StreamWait*& place) noexcept : place_(place) {}
+    ~StreamWait() { leave(); }
     bool await_ready() const noexcept { return false; }
     template <class Promise>
     void await_suspend(std::coroutine_handle<Promise> at) {
@@ -37,25 +29,30 @@ class StreamWait final : public LeafWaiter, public OperationTag {
         place_ = this;
     }
     void await_resume() {
-        if (place_ == this) place_ = nullptr;
+        leave();
         throw_if_cancelled();
     }
-    std::string describe() const override { return description_; }
+    std::string describe() const override { return "StreamReader"; }
 
   private:
+    void leave() noexcept {
+        if (place_ == this) place_ = nullptr;
+    }
     StreamWait*& place_;
-    const char* description_;
 };
 
 }  // namespace
 
 // ---- the reader's buffer
 
-class StreamReaderState {
+class StreamReaderState final : public DirectReader {
   public:
     explicit StreamReaderState(std::size_t limit) : limit_(limit) {
         if (limit == 0) throw ValueError("Limit cannot be <= 0");
     }
+    StreamReaderState(const StreamReaderState&) = delete;
+    StreamReaderState& operator=(const StreamReaderState&) = delete;
+    ~StreamReaderState() { forget_transport(); }
 
     std::string_view data() const noexcept { return std::string_view(buffer_).substr(begin_); }
     std::size_t limit() const noexcept { return limit_; }
@@ -69,16 +66,8 @@ class StreamReaderState {
     void feed(std::string_view bytes) {
         if (eof_) throw RuntimeError("feed_data after feed_eof");
         if (bytes.empty()) return;
-        if (begin_ > 0 && begin_ * 2 >= buffer_.size()) {
-            buffer_.erase(0, begin_);
-            begin_ = 0;
-        }
-        buffer_.append(bytes);
+        store(bytes);
         wake();
-        if (transport_ && !paused_ && data().size() > 2 * limit_) {
-            paused_ = true;
-            transport_->pause_reading();
-        }
     }
     void feed_eof() {
         eof_ = true;
@@ -88,8 +77,17 @@ class StreamReaderState {
         exception_ = std::move(error);
         wake();
     }
-    void set_transport(std::shared_ptr<Transport> transport) { transport_ = std::move(transport); }
-    void forget_transport() noexcept { transport_ = nullptr; }
+    void set_transport(std::shared_ptr<Transport> transport) {
+        forget_transport();
+        transport_ = std::move(transport);
+        direct_ = dynamic_cast<StreamTransport*>(transport_.get());
+        if (direct_) direct_->set_direct_reader(this);
+    }
+    void forget_transport() noexcept {
+        if (direct_) direct_->set_direct_reader(nullptr);
+        direct_ = nullptr;
+        transport_ = nullptr;
+    }
 
     /// Takes bytes out of the buffer.
     std::string take(std::size_t size) {
@@ -112,16 +110,55 @@ class StreamReaderState {
     }
 
     /// Suspends until something is fed.
-    Coro<> wait(const char* function) {
+    Coro<> wait(const char* function) { return wait_for_data(function, false); }
+    /// Suspends until something is fed, or can be received by receive().
+    Coro<> wait_readable(const char* function) { return wait_for_data(function, true); }
+    bool readable() const noexcept { return direct_ && direct_->readable(); }
+
+    /// Receives at once, if there is something. What does not fit is kept.
+    std::string receive(std::size_t most) {
+        std::span<std::byte> buffer = shared_read_buffer();
+        auto received = direct_->receive_now(buffer);
+        if (!received) return {};
+        std::string_view bytes(reinterpret_cast<const char*>(buffer.data()), *received);
+        if (bytes.size() > most) store(bytes.substr(most));
+        return std::string(bytes.substr(0, most));
+    }
+    std::size_t receive_into(std::span<std::byte> target) {
+        constexpr std::size_t WORTH_A_CALL = 2048;
+        if (target.size() >= WORTH_A_CALL) return direct_->receive_now(target).value_or(0);
+        std::string bytes = receive(target.size());
+        std::memcpy(target.data(), bytes.data(), bytes.size());
+        return bytes.size();
+    }
+
+    bool take_readable() noexcept override {
+        if (!waiting_ || !waiting_directly_ || !waiting_->pending()) return false;
+        wake();
+        return true;
+    }
+
+  private:
+    Coro<> wait_for_data(const char* function, bool directly) {
         if (waiting_)
             throw RuntimeError(fmt::format(
                 "{}() called while another coroutine is already waiting for incoming data", function));
         if (std::exchange(paused_, false) && transport_) transport_->resume_reading();
-        StreamWait waiter(waiting_, "StreamReader");
+        waiting_directly_ = directly;
+        StreamWait waiter(waiting_);
         co_await std::move(waiter);
     }
-
-  private:
+    void store(std::string_view bytes) {
+        if (begin_ > 0 && begin_ * 2 >= buffer_.size()) {
+            buffer_.erase(0, begin_);
+            begin_ = 0;
+        }
+        buffer_.append(bytes);
+        if (transport_ && !paused_ && data().size() > 2 * limit_) {
+            paused_ = true;
+            transport_->pause_reading();
+        }
+    }
     void wake() noexcept {
         if (StreamWait* waiter = std::exchange(waiting_, nullptr); waiter && waiter->pending())
             waiter->wake();
@@ -142,82 +179,25 @@ class StreamReaderState {
     std::size_t limit_;
     std::string buffer_;
     std::size_t begin_ = 0;  // bytes before it are read
-    bool eof_ = false;
-    bool paused_ = false;
     std::exception_ptr exception_;
     StreamWait* waiting_ = nullptr;
     std::shared_ptr<Transport> transport_;
-};
-
-// ---- the protocol between a transport and its streams
-
-class StreamProtocol final : public Protocol, public std::enable_shared_from_this<StreamProtocol> {
-  public:
-    StreamProtocol(EventLoop& loop, std::shared_ptr<StreamReaderState> reader,
-                   std::shared_ptr<const ClientConnected> callback)
-        : loop_(loop),
-          reader_(std::move(reader)),
-          callback_(std::move(callback)),
-          closed_(loop.create_future()) {}
-    ~StreamProtocol() override { closed_.state().mark_retrieved(); }
-
-    void connection_made(std::shared_ptr<Transport> transport) override;
-    void connection_lost(std::exception_ptr error) override;
-    void data_received(std::string_view data) override { reader_->feed(data); }
-    bool eof_received() override {
-        reader_->feed_eof();
-        return true;
-    }
-    void pause_writing() override { paused_ = true; }
-    void resume_writing() override {
-        paused_ = false;
-        drainers_.wake_all();
-    }
-    bool connected() const noexcept { return transport_ != nullptr || lost_; }
-
-    Coro<> drain();
-    const Future<>& closed() const noexcept { return closed_; }
-
-  private:
-    class Drain final : public WaitNode, public OperationTag {
-      public:
-        explicit Drain(WaitQueue& list) noexcept : WaitNode("StreamWriter.drain"), list_(list) {}
-        bool await_ready() const noexcept { return false; }
-        template <class Promise>
-        void await_suspend(std::coroutine_handle<Promise> at) {
-            LeafWaiter::suspend(at);
-            list_.push(*this);
-        }
-        void await_resume() {
-            leave_queue();
-            throw_if_cancelled();
-        }
-
-      private:
-        WaitQueue& list_;
-    };
-
-    EventLoop& loop_;
-    std::shared_ptr<StreamReaderState> reader_;
-    std::shared_ptr<const ClientConnected> callback_;  // of a server's connections
-    std::shared_ptr<Transport> transport_;
-    std::optional<StreamWriter> writer_;  // of a server's: the connection outlives its callback
-    WaitQueue drainers_;
-    Future<> closed_;
-    std::exception_ptr error_;
+    StreamTransport* direct_ = nullptr;  // transport_, if it has a descriptor of its own
+    bool waiting_directly_ = false;
+    bool eof_ = false;
     bool paused_ = false;
-    bool lost_ = false;
 };
 
 struct StreamWriterState {
     StreamWriterState(EventLoop& its_loop, std::shared_ptr<Transport> its_transport,
-                      std::shared_ptr<StreamProtocol> its_protocol,
+                      std::shared_ptr<StreamReaderProtocol> its_protocol,
                       std::shared_ptr<StreamReaderState> its_reader)
         : anchor(its_loop.core().anchor),
           transport(std::move(its_transport)),
           protocol(std::move(its_protocol)),
           reader(std::move(its_reader)) {}
     StreamWriterState(const StreamWriterState&) = delete;
+    StreamWriterState& operator=(const StreamWriterState&) = delete;
     ~StreamWriterState() {
         if (transport->is_closing() || !anchor->loop || anchor->loop->is_closed()) return;
         log(LogLevel::WARNING, "unclosed StreamWriter: call close() and co_await wait_closed()");
@@ -228,15 +208,60 @@ struct StreamWriterState {
     }
     Ref<LoopAnchor> anchor;
     std::shared_ptr<Transport> transport;
-    std::shared_ptr<StreamProtocol> protocol;
+    std::shared_ptr<StreamReaderProtocol> protocol;
     std::shared_ptr<StreamReaderState> reader;
 };
 
-void StreamProtocol::connection_made(std::shared_ptr<Transport> transport) {
+}  // namespace detail
+
+// ---- the protocol between a transport and its streams
+
+class StreamReaderProtocol::Drain final : public detail::WaitNode, public detail::OperationTag {
+  public:
+    explicit Drain(detail::WaitQueue& list) noexcept : WaitNode("StreamWriter.drain"), list_(list) {}
+    bool await_ready() const noexcept { return false; }
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> at) {
+        LeafWaiter::suspend(at);
+        list_.push(*this);
+    }
+    void await_resume() {
+        leave_queue();
+        throw_if_cancelled();
+    }
+
+  private:
+    detail::WaitQueue& list_;
+};
+
+StreamReaderProtocol::StreamReaderProtocol(StreamReader reader, ClientConnected callback)
+    : StreamReaderProtocol(
+          std::move(reader),
+          callback ? std::make_shared<const ClientConnected>(std::move(callback)) : nullptr) {}
+
+StreamReaderProtocol::StreamReaderProtocol(StreamReader reader,
+                                           std::shared_ptr<const ClientConnected> callback)
+    : loop_(get_running_loop()),
+      reader_(reader.state()),
+      callback_(std::move(callback)),
+      closed_(loop_.create_future()) {}
+
+StreamReaderProtocol::~StreamReaderProtocol() { closed_.state().mark_retrieved(); }
+
+void StreamReaderProtocol::connection_made(std::shared_ptr<Transport> transport) {
+    if (!callback_ && reader_.use_count() == 1) {
+        loop_.call_exception_handler(
+            {.message = "An open stream was garbage collected prior to establishing network connection; call "
+                        "\"stream.close()\" explicitly."});
+        transport->abort();
+        return;
+    }
     transport_ = transport;
     reader_->set_transport(transport);
+    over_tls_ = transport->get_extra_info("sslcontext").has_value();
     if (!callback_) return;
-    StreamWriter writer(std::make_shared<StreamWriterState>(loop_, transport, shared_from_this(), reader_));
+    StreamWriter writer(
+        std::make_shared<detail::StreamWriterState>(loop_, transport, shared_from_this(), reader_));
     writer_ = writer;
     // The callable must outlive the coroutine that it makes: a lambda's captures are its own.
     auto serve = [](std::shared_ptr<const ClientConnected> callback, StreamReader reader,
@@ -255,7 +280,23 @@ void StreamProtocol::connection_made(std::shared_ptr<Transport> transport) {
     });
 }
 
-void StreamProtocol::connection_lost(std::exception_ptr error) {
+std::span<std::byte> StreamReaderProtocol::get_buffer(std::size_t) { return detail::shared_read_buffer(); }
+
+void StreamReaderProtocol::buffer_updated(std::size_t size) {
+    reader_->feed({reinterpret_cast<const char*>(detail::shared_read_buffer().data()), size});
+}
+
+bool StreamReaderProtocol::eof_received() {
+    reader_->feed_eof();
+    return !over_tls_;  // TLS has no half-closed connections
+}
+
+void StreamReaderProtocol::resume_writing() {
+    paused_ = false;
+    drainers_.wake_all();
+}
+
+void StreamReaderProtocol::connection_lost(std::exception_ptr error) {
     lost_ = true;
     error_ = error;
     reader_->forget_transport();
@@ -271,7 +312,7 @@ void StreamProtocol::connection_lost(std::exception_ptr error) {
     writer_.reset();
 }
 
-Coro<> StreamProtocol::drain() {
+Coro<> StreamReaderProtocol::drain() {
     auto keep = shared_from_this();
     if (lost_) throw ConnectionResetError("Connection lost");
     if (!paused_) co_return;
@@ -279,8 +320,6 @@ Coro<> StreamProtocol::drain() {
     co_await std::move(wait);
     if (lost_ && error_) std::rethrow_exception(error_);
 }
-
-}  // namespace detail
 
 // ---- StreamReader
 
@@ -318,18 +357,29 @@ Coro<std::string> read_some(State state, std::ptrdiff_t n) {
             }
         }
     }
-    if (state->data().empty() && !state->ended()) {
-        co_await state->wait("read");
+    auto most = static_cast<std::size_t>(n);
+    while (state->data().empty() && !state->ended()) {
+        if (state->readable()) {
+            std::string received = state->receive(most);
+            if (!received.empty()) co_return received;
+        } else {
+            co_await state->wait_readable("read");
+        }
         state->check();
     }
-    co_return state->take(std::min(state->data().size(), static_cast<std::size_t>(n)));
+    co_return state->take(std::min(state->data().size(), most));
 }
 
 Coro<std::size_t> read_bytes_into(State state, std::span<std::byte> buffer) {
     state->check();
     if (buffer.empty()) co_return 0;
-    if (state->data().empty() && !state->ended()) {
-        co_await state->wait("read_into");
+    while (state->data().empty() && !state->ended()) {
+        if (state->readable()) {
+            std::size_t received = state->receive_into(buffer);
+            if (received > 0) co_return received;
+        } else {
+            co_await state->wait_readable("read_into");
+        }
         state->check();
     }
     std::size_t size = std::min(state->data().size(), buffer.size());
@@ -435,17 +485,7 @@ Coro<std::optional<std::string>> StreamReader::next() { return next_line(state_)
 
 namespace {
 
-Coro<> drain_writer(std::shared_ptr<detail::StreamWriterState> state) {
-    state->reader->check();
-    // Lets connection_lost come first, so that a loop of write() and drain() notices the end.
-    if (state->transport->is_closing()) co_await sleep(Duration::zero());
-    co_await state->protocol->drain();
-}
-
-Coro<> wait_writer_closed(std::shared_ptr<detail::StreamWriterState> state) {
-    Future<> closed = state->protocol->closed();
-    co_await closed;
-}
+Coro<> wait_until_closed(Future<> closed) { co_await closed; }
 
 }  // namespace
 
@@ -456,12 +496,26 @@ void StreamWriter::write(std::span<const std::byte> data) {
 void StreamWriter::writelines(std::span<const std::string_view> parts) {
     state_->transport->writelines(parts);
 }
-Coro<> StreamWriter::drain() { return drain_writer(state_); }
+Coro<> StreamWriter::drain() { return drain(state_); }
+
+Coro<> StreamWriter::drain(std::shared_ptr<detail::StreamWriterState> state) {
+    if (state->reader) state->reader->check();
+    // Lets connection_lost come first, so that a loop of write() and drain() notices the end.
+    if (state->transport->is_closing()) co_await sleep(Duration::zero());
+    co_await state->protocol->drain();
+}
+
+StreamWriter::StreamWriter(std::shared_ptr<Transport> transport,
+                           std::shared_ptr<StreamReaderProtocol> protocol, std::optional<StreamReader> reader)
+    : state_(std::make_shared<detail::StreamWriterState>(get_running_loop(), std::move(transport),
+                                                         std::move(protocol),
+                                                         reader ? reader->state() : nullptr)) {}
+
 bool StreamWriter::can_write_eof() const { return state_->transport->can_write_eof(); }
 void StreamWriter::write_eof() { state_->transport->write_eof(); }
 void StreamWriter::close() { state_->transport->close(); }
 bool StreamWriter::is_closing() const { return state_->transport->is_closing(); }
-Coro<> StreamWriter::wait_closed() { return wait_writer_closed(state_); }
+Coro<> StreamWriter::wait_closed() { return wait_until_closed(state_->protocol->closed_); }
 std::any StreamWriter::get_extra_info(std::string_view name) const {
     return state_->transport->get_extra_info(name);
 }
@@ -469,75 +523,62 @@ std::shared_ptr<Transport> StreamWriter::transport() const { return state_->tran
 
 // ---- connecting and serving
 
-Coro<Streams> open_connection(std::string host, int port, ConnectionOptions options) {
-    auto addresses = co_await detail::resolve(std::move(host), port, false);
-    detail::Socket socket = co_await detail::connect_to_any(std::move(addresses));
-    EventLoop& loop = get_running_loop();
-    auto reader = std::make_shared<detail::StreamReaderState>(options.limit);
-    auto protocol = std::make_shared<detail::StreamProtocol>(loop, reader, nullptr);
-    auto transport = std::make_shared<detail::SocketTransport>(loop, std::move(socket), protocol, nullptr);
-    StreamWriter writer(std::make_shared<detail::StreamWriterState>(loop, transport, protocol, reader));
-    transport->start();
-    // connection_made, the start of reading and this wait's end are queued in this order.
-    Future<> started = loop.create_future();
-    loop.call_soon([started]() mutable {
-        if (!started.done()) started.set_result();
-    });
-    auto outcome = co_await try_await(started);
-    if (!outcome) {
-        transport->close();
-        outcome.value();
-    }
-    co_return Streams{StreamReader(reader), std::move(writer)};
-}
+namespace detail {
 
 namespace {
 
-detail::Socket bind_one(const detail::Address& address, const ServerOptions& options) {
-    detail::Socket socket = detail::Socket::stream(address.family());
-    if (options.reuse_address) socket.set_option(SOL_SOCKET, SO_REUSEADDR, 1);
-    if (options.reuse_port) socket.set_option(SOL_SOCKET, SO_REUSEPORT, 1);
-    if (address.family() == AF_INET6) socket.set_option(IPPROTO_IPV6, IPV6_V6ONLY, 1);
-    if (::bind(socket.fd(), address.data(), address.length) < 0) {
-        int error = errno;
-        throw_os_error(error, fmt::format("error while attempting to bind on address {}: {}",
-                                          to_string(address.public_form()), std::strerror(error)));
-    }
-    return socket;
+Coro<Streams> open_streams(std::size_t limit, Coro<Socket> connecting) {
+    StreamReader reader(limit);
+    Socket socket = co_await std::move(connecting);
+    auto factory = [&] { return std::make_shared<StreamReaderProtocol>(reader); };
+    auto connected = co_await connect_transport(get_running_loop(), std::move(socket), factory);
+    StreamWriter writer(std::move(connected.transport),
+                        std::static_pointer_cast<StreamReaderProtocol>(std::move(connected.protocol)),
+                        reader);
+    co_return Streams{std::move(reader), std::move(writer)};
+}
+
+Coro<Socket> given(Socket socket) { co_return socket; }
+
+AnyProtocolFactory server_protocols(ClientConnected callback, std::size_t limit) {
+    if (limit == 0) throw ValueError("Limit cannot be <= 0");
+    auto shared = std::make_shared<const ClientConnected>(std::move(callback));
+    return [shared, limit] { return std::make_shared<StreamReaderProtocol>(StreamReader(limit), shared); };
 }
 
 }  // namespace
 
-Coro<Server> detail::start_stream_server(ClientConnected callback, std::string host, int port,
-                                         ServerOptions options) {
-    if (options.limit == 0) throw ValueError("Limit cannot be <= 0");
-    auto addresses = co_await resolve(std::move(host), port, true);
-    std::vector<Socket> sockets;
-    for (const Address& address : addresses) {
-        try {
-            sockets.push_back(bind_one(address, options));
-        } catch (const OSError& e) {
-            // A machine without IPv6 resolves "" to an address that it does not have.
-            bool unusable = e.code().value() == EAFNOSUPPORT || e.code().value() == EADDRNOTAVAIL;
-            if (!unusable || addresses.size() == 1) throw;
-        }
-    }
-    if (sockets.empty()) throw OSError("could not bind on any address");
-    EventLoop& loop = get_running_loop();
-    auto shared = std::make_shared<const ClientConnected>(std::move(callback));
-    auto factory = [&loop, shared, limit = options.limit]() -> std::shared_ptr<Protocol> {
-        return std::make_shared<StreamProtocol>(loop, std::make_shared<StreamReaderState>(limit), shared);
-    };
-    Server server(std::make_shared<ServerState>(loop, std::move(sockets), factory, options.backlog));
-    if (options.start_serving) {
-        server.start_serving();
-        // One turn, as asyncio: the descriptors are watched when the caller goes on.
-        co_await sleep(Duration::zero());
-    }
-    co_return server;
+Coro<Server> start_stream_server(ClientConnected callback, std::vector<std::string> hosts, int port,
+                                 const ServerOptions& options) {
+    auto factory = server_protocols(std::move(callback), options.limit);
+    return create_server(nullptr, std::move(factory), std::move(hosts), port, options);
 }
 
-void BaseProtocol::connection_made(std::shared_ptr<Transport>) {}
-void BaseProtocol::connection_lost(std::exception_ptr) {}
+Coro<Server> start_stream_server(ClientConnected callback, Socket socket, const ServerOptions& options) {
+    auto factory = server_protocols(std::move(callback), options.limit);
+    return create_server(nullptr, std::move(factory), std::move(socket), options);
+}
+
+Coro<Server> start_unix_stream_server(ClientConnected callback, std::string path,
+                                      const UnixServerOptions& options) {
+    auto factory = server_protocols(std::move(callback), options.limit);
+    return create_unix_server(nullptr, std::move(factory), std::move(path), options);
+}
+
+}  // namespace detail
+
+Coro<Streams> open_connection(std::string host, int port, ConnectionOptions options) {
+    std::string local_host(options.local_addr.host());
+    return detail::open_streams(
+        options.limit, detail::connect_stream(std::move(host), port, options, std::move(local_host)));
+}
+
+Coro<Streams> open_connection(Socket socket, ConnectionOptions options) {
+    return detail::open_streams(options.limit, detail::given(std::move(socket)));
+}
+
+Coro<Streams> open_unix_connection(std::string path, UnixConnectionOptions options) {
+    return detail::open_streams(options.limit, detail::connect_unix(std::move(path)));
+}
 
 }  // namespace coil

@@ -1,5 +1,7 @@
 #include "loop/descriptors.hpp"
 
+#include <string>
+
 #include "coil/events.hpp"
 
 namespace coil {
@@ -37,6 +39,11 @@ void Descriptors::set(int fd, bool reader, Ref<CallbackBase> callback) {
     if (entry.wanted() != entry.interest) poller_.set_interest(entry, entry.wanted());
 }
 
+bool Descriptors::has(int fd, bool reader) const {
+    auto found = entries_.find(fd);
+    return found != entries_.end() && (reader ? found->second->reader : found->second->writer);
+}
+
 bool Descriptors::remove(int fd, bool reader) {
     auto found = entries_.find(fd);
     if (found == entries_.end()) return false;
@@ -59,10 +66,26 @@ void Descriptors::clear() noexcept {
     entries_.clear();
 }
 
+void own_descriptor(LoopCore& core, int fd, bool owned) {
+    auto index = static_cast<std::size_t>(fd);
+    if (index >= core.transport_fds.size()) {
+        if (!owned) return;
+        core.transport_fds.resize(index + 1);
+    }
+    core.transport_fds[index] = owned;
+}
+
+void check_descriptor_is_free(const LoopCore& core, int fd) {
+    if (fd < 0) throw ValueError("a file descriptor is not negative");
+    auto index = static_cast<std::size_t>(fd);
+    if (index < core.transport_fds.size() && core.transport_fds[index])
+        throw RuntimeError("File descriptor " + std::to_string(fd) + " is used by a transport");
+}
+
 }  // namespace detail
 
 void EventLoop::watch(int fd, bool reader, detail::Ref<detail::CallbackBase> callback) {
-    if (fd < 0) throw ValueError("a file descriptor is not negative");
+    detail::check_descriptor_is_free(core_, fd);
     if (!core_.descriptors)
         core_.descriptors = std::make_unique<detail::Descriptors>(*core_.poller, core_.ready);
     core_.descriptors->set(fd, reader, std::move(callback));
@@ -73,7 +96,7 @@ bool EventLoop::unwatch(int fd, bool reader) {
     return core_.descriptors->remove(fd, reader);
 }
 
-bool EventLoop::remove_reader(int fd) { return unwatch(fd, true); }
-bool EventLoop::remove_writer(int fd) { return unwatch(fd, false); }
+bool EventLoop::remove_reader(FileDescriptor fd) { return unwatch(fd.fileno(), true); }
+bool EventLoop::remove_writer(FileDescriptor fd) { return unwatch(fd.fileno(), false); }
 
 }  // namespace coil

@@ -17,6 +17,7 @@ class Descriptors {
     ~Descriptors() { clear(); }
 
     void set(int fd, bool reader, Ref<CallbackBase> callback);
+    bool has(int fd, bool reader) const;
     bool remove(int fd, bool reader);
     void clear() noexcept;
 
@@ -38,5 +39,10 @@ class Descriptors {
     ReadyQueue& ready_;
     std::unordered_map<int, std::unique_ptr<Entry>> entries_;
 };
+
+/// A transport begins, or ends, to own this descriptor.
+void own_descriptor(LoopCore& core, int fd, bool owned);
+/// RuntimeError if a transport owns it.
+void check_descriptor_is_free(const LoopCore& core, int fd);
 
 }  // namespace coil::detail

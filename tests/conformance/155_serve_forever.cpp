@@ -26,8 +26,8 @@ static Coro<> wait_for_end(coil::Task<> task) {
 static Coro<> main() {
     coil::Server server = co_await coil::start_server(handle, "127.0.0.1", 0, {.start_serving = false});
     print("serving", yn(server.is_serving()));
-    server.start_serving();
-    server.start_serving();
+    co_await server.start_serving();
+    co_await server.start_serving();
     print("serving", yn(server.is_serving()));
 
     auto t = coil::create_task(forever(server));

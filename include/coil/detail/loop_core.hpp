@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "coil/detail/list.hpp"
 #include "coil/detail/ref.hpp"
@@ -61,6 +62,7 @@ struct LoopCore {
     List<TaskBase> tasks;  // not done yet; each holds a reference of the loop's
     List<AsyncGeneratorBase> asyncgens;
     List<LoopResource> resources;
+    std::vector<bool> transport_fds;  // descriptors that transports own: nobody else may watch them
     bool asyncgens_closed = false;
     std::function<Task<>(EventLoop&, AnyCoro, const TaskOptions&)> task_factory;
 

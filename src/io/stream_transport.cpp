@@ -1,0 +1,367 @@
+#include "io/stream_transport.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <tuple>
+
+#include "coil/events.hpp"
+#include "coil/exceptions.hpp"
+#include "coil/log.hpp"
+#include "loop/descriptors.hpp"
+
+namespace coil {
+
+void BaseProtocol::connection_lost(std::exception_ptr) {}
+void StreamingProtocol::connection_made(std::shared_ptr<Transport>) {}
+
+namespace detail {
+
+namespace {
+
+bool would_block(int error) { return error == EAGAIN || error == EWOULDBLOCK || error == EINTR; }
+
+}  // namespace
+
+std::span<std::byte> shared_read_buffer() {
+    constexpr std::size_t SIZE = 256 * 1024;
+    static thread_local std::unique_ptr<std::byte[]> buffer;
+    if (!buffer) {
+        // glibc gives the heap's end back to the kernel when 128 KiB of it are free, so a string of 64 KiB per message would fault
+        // its pages in anew each time. A mapping that was freed raises that mark to twice its size: mallopt(3), dynamic threshold.
+        buffer = std::make_unique_for_overwrite<std::byte[]>(8 * SIZE);
+        buffer.reset();
+        buffer = std::make_unique_for_overwrite<std::byte[]>(SIZE);
+    }
+    return {buffer.get(), SIZE};
+}
+
+std::pair<std::size_t, std::size_t> write_buffer_limits(std::optional<std::size_t> high,
+                                                        std::optional<std::size_t> low) {
+    std::size_t new_high = high ? *high : low ? 4 * *low : std::size_t{64 * 1024};
+    std::size_t new_low = low ? *low : new_high / 4;
+    if (new_high < new_low) throw ValueError("high must be >= low must be >= 0");
+    return {new_high, new_low};
+}
+
+StreamTransport::StreamTransport(EventLoop& loop, Socket descriptor,
+                                 std::shared_ptr<StreamingProtocol> protocol)
+    : loop_(loop), socket_(std::move(descriptor)), watch_(loop, socket_.fileno(), *this) {
+    set_protocol(std::move(protocol));
+    loop.core().resources.push_back(*this);
+    own_descriptor(loop.core(), socket_.fileno(), true);
+}
+
+StreamTransport::~StreamTransport() {
+    if (linked()) unlink();
+    watch_.stop();
+    close_descriptor();
+}
+
+void StreamTransport::close_descriptor() noexcept {
+    if (!socket_) return;
+    own_descriptor(loop_.core(), socket_.fileno(), false);
+    socket_.close();
+}
+
+void StreamTransport::set_protocol(std::shared_ptr<StreamingProtocol> protocol) {
+    if (!protocol) throw ValueError("a transport needs a protocol");
+    buffered_protocol_ = dynamic_cast<BufferedProtocol*>(protocol.get());
+    plain_protocol_ = buffered_protocol_ ? nullptr : static_cast<Protocol*>(protocol.get());
+    protocol_ = std::move(protocol);
+}
+
+void StreamTransport::loop_closed() noexcept {
+    log(LogLevel::WARNING, "unclosed transport: its loop was closed before it");
+    auto keep = weak_from_this().lock();  // what follows may drop its last owner
+    watch_.stop();
+    close_descriptor();
+    closing_ = true;
+    lost_ = true;
+    protocol_connected_ = false;
+    buffer_.clear();
+    released();
+    auto protocol = std::move(protocol_);
+}
+
+void StreamTransport::start(std::function<void()> on_ready) {
+    loop_.call_soon([me = self()] {
+        if (me->lost_ && !me->protocol_) return;
+        me->protocol_connected_ = true;
+        me->protocol_->connection_made(me);
+    });
+    loop_.call_soon([me = self()] {
+        if (me->closing_) return;
+        me->reading_ = true;
+        me->watch_.start();
+    });
+    if (on_ready) loop_.call_soon(std::move(on_ready));
+}
+
+// ---- reading
+
+void StreamTransport::Watching::run(Runnable& self, How how) {
+    auto& watch = static_cast<Watching&>(self);
+    watch.dequeued();
+    if (how == How::DISCARD || !watch.started()) return;
+    auto keep = watch.owner.self();  // a callback may drop the last handle
+    StreamTransport& transport = *keep;
+    if ((watch.ready & READABLE) && !transport.eof_read_ && !transport.lost_) {
+        if (!(transport.direction_ & READS)) {
+            transport.write_only_readable();
+        } else if (transport.is_reading() && transport.reading_) {
+            DirectReader* reader = transport.direct_reader_;
+            if (!reader || !reader->take_readable()) transport.read_ready();
+        }
+    }
+    if ((watch.ready & WRITABLE) && !transport.lost_) transport.write_ready();
+}
+
+void StreamTransport::read_ready() {
+    std::span<std::byte> buffer;
+    if (buffered_protocol_) {
+        auto ask = [&] {
+            buffer = buffered_protocol_->get_buffer(0);
+            if (buffer.empty()) throw RuntimeError("get_buffer() returned an empty buffer");
+        };
+        if (!call_protocol("get_buffer", ask)) return;
+    } else {
+        buffer = shared_read_buffer();
+    }
+    auto received = try_receive(buffer);
+    if (!received) return;
+    std::size_t count = *received;
+    if (count == buffer.size()) watch_.queue();  // there may be more, and no edge will say so
+    if (buffered_protocol_) {
+        call_protocol("buffer_updated", [&] { buffered_protocol_->buffer_updated(count); });
+    } else {
+        std::string_view data(reinterpret_cast<const char*>(buffer.data()), count);
+        call_protocol("data_received", [&] { plain_protocol_->data_received(data); });
+    }
+}
+
+std::optional<std::size_t> StreamTransport::try_receive(std::span<std::byte> buffer) {
+    ssize_t size = receive(buffer);
+    if (size > 0) {
+        if (watch_.ready & CLOSED) {
+            watch_.queue();  // the end comes behind it
+        } else if (static_cast<std::size_t>(size) < buffer.size()) {
+            watch_.forget(READABLE);
+        }
+        return static_cast<std::size_t>(size);
+    }
+    if (size == 0) {
+        eof_read_ = true;
+        read_ended();
+        return std::nullopt;
+    }
+    int error = errno;
+    if (error == EINTR) {
+        watch_.queue();
+    } else if (would_block(error)) {
+        watch_.forget(READABLE);
+    } else {
+        fatal_error(make_os_error(error), fmt::format("Fatal read error on {}", kind()));
+    }
+    return std::nullopt;
+}
+
+std::optional<std::size_t> StreamTransport::receive_now(std::span<std::byte> buffer) {
+    if (!readable()) return std::nullopt;
+    auto keep = self();
+    return try_receive(buffer);
+}
+
+void StreamTransport::read_ended() {
+    bool keep_open = false;
+    if (!call_protocol("eof_received", [&] { keep_open = protocol_->eof_received(); })) return;
+    if (!keep_open) close();
+}
+
+void StreamTransport::pause_reading() { paused_ = true; }
+
+void StreamTransport::resume_reading() {
+    if (closing_ || !std::exchange(paused_, false)) return;
+    if (reading_ && (watch_.ready & READABLE) && !eof_read_) watch_.queue();
+}
+
+// ---- writing
+
+void StreamTransport::write(std::string_view data) { writelines(std::span(&data, 1)); }
+
+void StreamTransport::writelines(std::span<const std::string_view> parts) {
+    if (eof_written_) throw RuntimeError("Cannot call write() after write_eof()");
+    std::size_t size = 0;
+    for (std::string_view part : parts) size += part.size();
+    if (size == 0) return;
+    if (lost_) {
+        constexpr std::uint8_t WARN_FROM = 5;
+        if (writes_after_loss_ < WARN_FROM && ++writes_after_loss_ == WARN_FROM)
+            log(LogLevel::WARNING, fmt::format("write() on a {} that is lost", kind()));
+        return;
+    }
+    std::size_t sent = 0;
+    if (buffer_.empty()) {
+        auto taken = try_send(parts.first(std::min(parts.size(), WriteBuffer::MAX_PARTS)));
+        if (!taken) return;
+        sent = *taken;
+        if (sent == size) return;
+    }
+    for (std::string_view part : parts) {
+        std::size_t skipped = std::min(sent, part.size());
+        sent -= skipped;
+        buffer_.append(part.substr(skipped));
+    }
+    if (watch_.ready & WRITABLE) {
+        if (watch_.started()) watch_.queue();  // more parts than one call takes
+    }
+    // Before reading begins (in connection_made) nothing watches yet.
+    if (!watch_.started()) watch_.start();
+    if (buffer_.size() > high_) pause_protocol();
+}
+
+std::optional<std::size_t> StreamTransport::try_send(std::span<const std::string_view> parts) {
+    std::size_t offered = 0;
+    for (std::string_view part : parts) offered += part.size();
+    ssize_t size = send(parts);
+    if (size < 0) {
+        if (!would_block(errno)) {
+            fatal_error(make_os_error(errno), fmt::format("Fatal write error on {}", kind()));
+            return std::nullopt;
+        }
+        size = 0;
+    }
+    auto count = static_cast<std::size_t>(size);
+    if (count < offered) {
+        watch_.forget(WRITABLE);
+    } else {
+        watch_.ready = static_cast<std::uint8_t>(watch_.ready | WRITABLE);
+    }
+    return count;
+}
+
+void StreamTransport::write_ready() {
+    if (buffer_.empty()) return flushed();
+    std::array<std::string_view, WriteBuffer::MAX_PARTS> parts;
+    std::size_t count = buffer_.peek(parts);
+    auto sent = try_send(std::span(parts.data(), count));
+    if (!sent) return;
+    buffer_.drop(*sent);
+    if (!buffer_.empty() && (watch_.ready & WRITABLE)) watch_.queue();
+    if (buffer_.size() <= low_) resume_protocol();
+    if (!buffer_.empty()) return;
+    if (closing_) {
+        if (!lost_) {
+            lost_ = true;
+            connection_lost(nullptr);
+        }
+    } else {
+        if (eof_written_) shut_writing();
+        flushed();
+    }
+}
+
+void StreamTransport::write_eof() {
+    if (closing_ || eof_written_) return;
+    eof_written_ = true;
+    if (buffer_.empty()) shut_writing();
+}
+
+void StreamTransport::set_write_buffer_limits(std::optional<std::size_t> high,
+                                              std::optional<std::size_t> low) {
+    std::tie(high_, low_) = write_buffer_limits(high, low);
+    if (buffer_.size() > high_) pause_protocol();
+}
+
+void StreamTransport::pause_protocol() {
+    if (std::exchange(protocol_paused_, true)) return;
+    try {
+        protocol_->pause_writing();
+    } catch (const KeyboardInterrupt&) {
+        throw;
+    } catch (...) {
+        loop_.call_exception_handler(
+            {.message = "protocol.pause_writing() failed", .exception = std::current_exception()});
+    }
+}
+
+void StreamTransport::resume_protocol() {
+    if (!std::exchange(protocol_paused_, false)) return;
+    try {
+        protocol_->resume_writing();
+    } catch (const KeyboardInterrupt&) {
+        throw;
+    } catch (...) {
+        loop_.call_exception_handler(
+            {.message = "protocol.resume_writing() failed", .exception = std::current_exception()});
+    }
+}
+
+// ---- closing
+
+void StreamTransport::close() {
+    if (std::exchange(closing_, true)) return;
+    if (buffer_.empty()) queue_connection_lost(nullptr);
+}
+
+template <class Call>
+bool StreamTransport::call_protocol(const char* name, Call&& call) {
+    try {
+        call();
+        return true;
+    } catch (const KeyboardInterrupt&) {
+        throw;
+    } catch (...) {
+        fatal_error(std::current_exception(), fmt::format("Fatal error: protocol.{}() call failed.", name));
+        return false;
+    }
+}
+
+void StreamTransport::fatal_error(std::exception_ptr error, const std::string& message) {
+    bool of_the_system = false;
+    try {
+        std::rethrow_exception(error);
+    } catch (const OSError& e) {
+        of_the_system = true;
+        if (loop_.get_debug()) log(LogLevel::DEBUG_, message + ": " + e.what());
+    } catch (...) {  // a protocol's own exception: reported below
+    }
+    if (!of_the_system) loop_.call_exception_handler({.message = message, .exception = error});
+    force_close(std::move(error));
+}
+
+void StreamTransport::force_close(std::exception_ptr error) {
+    if (lost_) return;
+    buffer_.clear();
+    closing_ = true;
+    queue_connection_lost(std::move(error));
+}
+
+void StreamTransport::queue_connection_lost(std::exception_ptr error) {
+    lost_ = true;
+    watch_.stop();
+    loop_.call_soon([me = self(), error = std::move(error)] { me->connection_lost(error); });
+}
+
+void StreamTransport::connection_lost(const std::exception_ptr& error) {
+    if (!protocol_) return;  // the loop was closed
+    watch_.stop();
+    if (watch_.queued())
+        loop_.call_soon([keep = self()] {});  // runs behind the watch, which must not go before
+    auto protocol = std::move(protocol_);
+    struct AtTheEnd {
+        StreamTransport& transport;
+        ~AtTheEnd() {
+            transport.close_descriptor();
+            if (transport.linked()) transport.unlink();
+            transport.released();
+        }
+    } at_the_end{*this};
+    if (protocol_connected_) protocol->connection_lost(error);
+}
+
+}  // namespace detail
+
+}  // namespace coil

@@ -1,0 +1,162 @@
+#pragma once
+
+// A descriptor that carries bytes, driven by readiness: what sockets and pipes have in common.
+//
+//   state     reads   writes            leaves by
+//   open      yes     yes               close(), an error, abort(), the peer's end if the protocol does not want to go on
+//   closing   no      what is buffered  the buffer is empty: connection_lost is queued
+//   lost      no      no                connection_lost was called: the descriptor is closed
+//
+// `ready` of the watch remembers what the kernel last said, because an edge comes once: READABLE is cleared by a short read,
+// unless CLOSED says that the end comes behind it; WRITABLE by a short write.
+
+#include <sys/types.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "coil/protocols.hpp"
+#include "coil/sockets.hpp"
+#include "coil/transports.hpp"
+#include "io/queued_watch.hpp"
+#include "io/write_buffer.hpp"
+
+namespace coil::detail {
+
+/// Somebody who receives by himself, when his turn comes, instead of being given what has arrived: so bytes go where they are
+/// wanted without a copy, and a read that is cancelled has taken nothing.
+class DirectReader {
+  public:
+    /// The descriptor is readable. True: he waited for it, and will call receive_now(). False: he does not want to read now.
+    virtual bool take_readable() noexcept = 0;
+
+  protected:
+    ~DirectReader() = default;
+};
+
+class StreamTransport : public Transport, private LoopResource {
+  public:
+    ~StreamTransport() override;
+
+    /// Queues connection_made, then the start of reading, then `on_ready` if there is one.
+    void start(std::function<void()> on_ready = nullptr);
+
+    bool is_closing() const final { return closing_; }
+    void close() override;
+    void set_protocol(std::shared_ptr<StreamingProtocol> protocol) final;
+    std::shared_ptr<StreamingProtocol> get_protocol() const final { return protocol_; }
+    bool is_reading() const final { return !closing_ && !paused_; }
+    void pause_reading() final;
+    void resume_reading() final;
+    void write(std::string_view data) final;
+    void writelines(std::span<const std::string_view> parts) final;
+    using WriteTransport::writelines;
+    void write_eof() override;
+    bool can_write_eof() const override { return true; }
+    void abort() final { force_close(nullptr); }
+    std::size_t get_write_buffer_size() const final { return buffer_.size(); }
+    std::pair<std::size_t, std::size_t> get_write_buffer_limits() const final { return {low_, high_}; }
+    void set_write_buffer_limits(std::optional<std::size_t> high, std::optional<std::size_t> low) final;
+
+    void set_direct_reader(DirectReader* reader) noexcept { direct_reader_ = reader; }
+    /// Whether receive_now() may find something.
+    bool readable() const noexcept {
+        return reading_ && (watch_.ready & READABLE) && is_reading() && !eof_read_ && !lost_;
+    }
+    /// Receives into the buffer. Nothing: there is nothing yet, or the stream has ended or failed, and the protocol was told.
+    std::optional<std::size_t> receive_now(std::span<std::byte> buffer);
+
+    /// Closes it for an error; what is not the system's error is reported with this message.
+    void fatal_error(std::exception_ptr error, const std::string& message);
+    EventLoop& loop() const noexcept { return loop_; }
+    int fd() const noexcept { return socket_.fileno(); }
+
+  protected:
+    StreamTransport(EventLoop& loop, Socket descriptor, std::shared_ptr<StreamingProtocol> protocol);
+
+    enum : std::uint8_t { READS = 1, WRITES = 2 };
+
+    /// The three calls of the kernel; errno says what failed.
+    virtual ssize_t receive(std::span<std::byte> buffer) noexcept = 0;
+    virtual ssize_t send(std::span<const std::string_view> parts) noexcept = 0;
+    virtual void shut_writing() noexcept = 0;
+    /// "socket transport": for messages.
+    virtual const char* kind() const noexcept = 0;
+    /// The peer has ended its side.
+    virtual void read_ended();
+    /// Readable although nobody reads: only for transports that write.
+    virtual void write_only_readable() {}
+    /// The last bytes of the buffer have gone, in write_ready().
+    virtual void flushed() {}
+    /// connection_lost was called.
+    virtual void released() noexcept {}
+
+    std::shared_ptr<StreamTransport> self() {
+        return std::static_pointer_cast<StreamTransport>(shared_from_this());
+    }
+    bool lost() const noexcept { return lost_; }
+    bool eof_read() const noexcept { return eof_read_; }
+    bool eof_written() const noexcept { return eof_written_; }
+    const WriteBuffer& write_buffer() const noexcept { return buffer_; }
+    StreamingProtocol& protocol() const noexcept { return *protocol_; }
+    void force_close(std::exception_ptr error);
+    void stop_reading() noexcept { eof_read_ = true; }
+    void queue_connection_lost(std::exception_ptr error);
+    void begin_closing() noexcept { closing_ = true; }
+    void look_for_end_only() noexcept { direction_ = WRITES; }
+    /// Calls the protocol; what it throws is fatal for the connection. False then.
+    template <class Call>
+    bool call_protocol(const char* name, Call&& call);
+
+    EventLoop& loop_;
+    Socket socket_;
+
+    struct Watching final : QueuedWatch {
+        Watching(EventLoop& loop, int fd, StreamTransport& transport)
+            : QueuedWatch(loop, fd, &Watching::run), owner(transport) {}
+        static void run(Runnable& self, How how);
+        StreamTransport& owner;
+    };
+    Watching watch_;
+
+  private:
+    void loop_closed() noexcept final;
+    void close_descriptor() noexcept;
+    void read_ready();
+    /// Receives, and deals with all that is no data.
+    std::optional<std::size_t> try_receive(std::span<std::byte> buffer);
+    void write_ready();
+    /// Sends parts; gives how many bytes the kernel took, or nothing after a fatal error.
+    std::optional<std::size_t> try_send(std::span<const std::string_view> parts);
+    void connection_lost(const std::exception_ptr& error);
+    void pause_protocol();
+    void resume_protocol();
+
+    std::shared_ptr<StreamingProtocol> protocol_;
+    BufferedProtocol* buffered_protocol_ = nullptr;  // protocol_, as one of the two kinds
+    Protocol* plain_protocol_ = nullptr;
+    DirectReader* direct_reader_ = nullptr;
+    WriteBuffer buffer_;
+    std::size_t high_ = 64 * 1024;
+    std::size_t low_ = 16 * 1024;
+    std::uint8_t writes_after_loss_ = 0;
+    std::uint8_t direction_ = READS | WRITES;
+    bool reading_ = false;  // started
+    bool paused_ = false;
+    bool closing_ = false;
+    bool lost_ = false;  // connection_lost is queued or was called
+    bool eof_read_ = false;
+    bool eof_written_ = false;
+    bool protocol_connected_ = false;
+    bool protocol_paused_ = false;
+};
+
+/// One buffer for all reads of the thread: bytes stay in it only during a call of the protocol's.
+std::span<std::byte> shared_read_buffer();
+
+/// What an option like `{.high, .low}` of a write buffer means. ValueError unless high >= low.
+std::pair<std::size_t, std::size_t> write_buffer_limits(std::optional<std::size_t> high,
+                                                        std::optional<std::size_t> low);
+
+}  // namespace coil::detail
