@@ -44,7 +44,7 @@ class StreamingProtocol : public BaseProtocol {
 class Protocol : public StreamingProtocol {
   public:
     /// Some bytes, never none, in order. The view is valid during the call.
-    virtual void data_received(std::string_view data) = 0;
+    virtual void data_received(std::string_view data);
 };
 
 /// Bytes in and out, received into memory that the protocol owns.

@@ -205,16 +205,7 @@ Coro<AnyConnected> connect_transport(EventLoop& loop, Socket socket, AnyProtocol
     check_stream_socket(socket);
     auto protocol = factory();
     auto transport = std::make_shared<SocketTransport>(loop, std::move(socket), protocol, nullptr);
-    Future<> ready = loop.create_future();
-    transport->start([ready]() mutable {
-        if (!ready.done()) ready.set_result();
-    });
-    auto outcome = co_await try_await(ready);
-    if (!outcome) {
-        transport->close();
-        outcome.value();
-    }
-    co_return AnyConnected{std::move(transport), std::move(protocol)};
+    co_return co_await start_transport(loop, std::move(transport), std::move(protocol));
 }
 
 namespace {

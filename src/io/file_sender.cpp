@@ -8,6 +8,7 @@
 #include <cerrno>
 
 #include "coil/exceptions.hpp"
+#include "io/without_sigpipe.hpp"
 
 namespace coil::detail {
 
@@ -32,7 +33,14 @@ FileSender::Step FileSender::step(int socket) {
     constexpr std::uint64_t MOST = std::uint64_t{1} << 30;
     for (;;) {
         auto at = static_cast<off_t>(offset_ + total_);
-        ssize_t size = ::sendfile(socket, file_, &at, std::min(left(), MOST));
+        ssize_t size = 0;
+        int error = 0;
+        {
+            WithoutSigpipe guard;
+            size = ::sendfile(socket, file_, &at, std::min(left(), MOST));
+            error = errno;
+            if (size < 0 && error == EPIPE) guard.raised();
+        }
         if (size > 0) {
             total_ += static_cast<std::size_t>(size);
             return Step::SENT;
@@ -41,12 +49,12 @@ FileSender::Step FileSender::step(int socket) {
             ended_ = true;
             return Step::SENT;
         }
-        if (errno == EINTR) continue;
-        if (errno == EAGAIN) return Step::WAIT;
+        if (error == EINTR) continue;
+        if (error == EAGAIN) return Step::WAIT;
         // The file cannot be mapped (a pipe, some file systems), or the socket cannot take pages.
-        if (total_ == 0 && (errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP || errno == ESPIPE))
+        if (total_ == 0 && (error == EINVAL || error == ENOSYS || error == EOPNOTSUPP || error == ESPIPE))
             return Step::UNSUPPORTED;
-        throw_os_error(errno);
+        throw_os_error(error);
     }
 }
 

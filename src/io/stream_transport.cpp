@@ -9,6 +9,7 @@
 
 #include "coil/events.hpp"
 #include "coil/exceptions.hpp"
+#include "coil/futures.hpp"
 #include "coil/log.hpp"
 #include "loop/descriptors.hpp"
 
@@ -16,6 +17,7 @@ namespace coil {
 
 void BaseProtocol::connection_lost(std::exception_ptr) {}
 void StreamingProtocol::connection_made(std::shared_ptr<Transport>) {}
+void Protocol::data_received(std::string_view) {}
 
 namespace detail {
 
@@ -43,7 +45,7 @@ std::pair<std::size_t, std::size_t> write_buffer_limits(std::optional<std::size_
     std::size_t new_high = high ? *high : low ? 4 * *low : std::size_t{64 * 1024};
     std::size_t new_low = low ? *low : new_high / 4;
     if (new_high < new_low) throw ValueError("high must be >= low must be >= 0");
-    return {new_high, new_low};
+    return {new_low, new_high};
 }
 
 StreamTransport::StreamTransport(EventLoop& loop, Socket descriptor,
@@ -75,7 +77,7 @@ void StreamTransport::set_protocol(std::shared_ptr<StreamingProtocol> protocol) 
 
 void StreamTransport::loop_closed() noexcept {
     log(LogLevel::WARNING, "unclosed transport: its loop was closed before it");
-    auto keep = weak_from_this().lock();  // what follows may drop its last owner
+    auto keep = std::move(keeps_itself_);
     watch_.stop();
     close_descriptor();
     closing_ = true;
@@ -87,6 +89,7 @@ void StreamTransport::loop_closed() noexcept {
 }
 
 void StreamTransport::start(std::function<void()> on_ready) {
+    keeps_itself_ = self();
     loop_.call_soon([me = self()] {
         if (me->lost_ && !me->protocol_) return;
         me->protocol_connected_ = true;
@@ -100,6 +103,21 @@ void StreamTransport::start(std::function<void()> on_ready) {
     if (on_ready) loop_.call_soon(std::move(on_ready));
 }
 
+Coro<Connected<Transport, StreamingProtocol>> start_transport(EventLoop& loop,
+                                                              std::shared_ptr<StreamTransport> transport,
+                                                              std::shared_ptr<StreamingProtocol> protocol) {
+    Future<> ready = loop.create_future();
+    transport->start([ready]() mutable {
+        if (!ready.done()) ready.set_result();
+    });
+    auto outcome = co_await try_await(ready);
+    if (!outcome) {
+        transport->close();
+        outcome.value();
+    }
+    co_return Connected<Transport, StreamingProtocol>{std::move(transport), std::move(protocol)};
+}
+
 // ---- reading
 
 void StreamTransport::Watching::run(Runnable& self, How how) {
@@ -110,7 +128,7 @@ void StreamTransport::Watching::run(Runnable& self, How how) {
     StreamTransport& transport = *keep;
     if ((watch.ready & READABLE) && !transport.eof_read_ && !transport.lost_) {
         if (!(transport.direction_ & READS)) {
-            transport.write_only_readable();
+            if (watch.ready & CLOSED) transport.peer_closed();
         } else if (transport.is_reading() && transport.reading_) {
             DirectReader* reader = transport.direct_reader_;
             if (!reader || !reader->take_readable()) transport.read_ready();
@@ -180,9 +198,13 @@ void StreamTransport::read_ended() {
     if (!keep_open) close();
 }
 
-void StreamTransport::pause_reading() { paused_ = true; }
+void StreamTransport::pause_reading() {
+    if (!(direction_ & READS)) throw RuntimeError("this transport is for writing only");
+    paused_ = true;
+}
 
 void StreamTransport::resume_reading() {
+    if (!(direction_ & READS)) throw RuntimeError("this transport is for writing only");
     if (closing_ || !std::exchange(paused_, false)) return;
     if (reading_ && (watch_.ready & READABLE) && !eof_read_) watch_.queue();
 }
@@ -192,11 +214,12 @@ void StreamTransport::resume_reading() {
 void StreamTransport::write(std::string_view data) { writelines(std::span(&data, 1)); }
 
 void StreamTransport::writelines(std::span<const std::string_view> parts) {
+    if (!(direction_ & WRITES)) throw RuntimeError("this transport is for reading only");
     if (eof_written_) throw RuntimeError("Cannot call write() after write_eof()");
     std::size_t size = 0;
     for (std::string_view part : parts) size += part.size();
     if (size == 0) return;
-    if (lost_) {
+    if (lost_ || (closing_ && !(direction_ & READS))) {
         constexpr std::uint8_t WARN_FROM = 5;
         if (writes_after_loss_ < WARN_FROM && ++writes_after_loss_ == WARN_FROM)
             log(LogLevel::WARNING, fmt::format("write() on a {} that is lost", kind()));
@@ -271,7 +294,7 @@ void StreamTransport::write_eof() {
 
 void StreamTransport::set_write_buffer_limits(std::optional<std::size_t> high,
                                               std::optional<std::size_t> low) {
-    std::tie(high_, low_) = write_buffer_limits(high, low);
+    std::tie(low_, high_) = write_buffer_limits(high, low);
     if (buffer_.size() > high_) pause_protocol();
 }
 
@@ -350,6 +373,7 @@ void StreamTransport::connection_lost(const std::exception_ptr& error) {
     watch_.stop();
     if (watch_.queued())
         loop_.call_soon([keep = self()] {});  // runs behind the watch, which must not go before
+    auto keep = std::move(keeps_itself_);
     auto protocol = std::move(protocol_);
     struct AtTheEnd {
         StreamTransport& transport;

@@ -46,7 +46,7 @@ class StreamTransport : public Transport, private LoopResource {
     void close() override;
     void set_protocol(std::shared_ptr<StreamingProtocol> protocol) final;
     std::shared_ptr<StreamingProtocol> get_protocol() const final { return protocol_; }
-    bool is_reading() const final { return !closing_ && !paused_; }
+    bool is_reading() const final { return !closing_ && !paused_ && (direction_ & READS); }
     void pause_reading() final;
     void resume_reading() final;
     void write(std::string_view data) final;
@@ -75,7 +75,7 @@ class StreamTransport : public Transport, private LoopResource {
   protected:
     StreamTransport(EventLoop& loop, Socket descriptor, std::shared_ptr<StreamingProtocol> protocol);
 
-    enum : std::uint8_t { READS = 1, WRITES = 2 };
+    enum : std::uint8_t { READS = 1, WRITES = 2 };  // what the descriptor is for
 
     /// The three calls of the kernel; errno says what failed.
     virtual ssize_t receive(std::span<std::byte> buffer) noexcept = 0;
@@ -85,8 +85,8 @@ class StreamTransport : public Transport, private LoopResource {
     virtual const char* kind() const noexcept = 0;
     /// The peer has ended its side.
     virtual void read_ended();
-    /// Readable although nobody reads: only for transports that write.
-    virtual void write_only_readable() {}
+    /// Of a transport that only writes: nobody reads the other end any more.
+    virtual void peer_closed() {}
     /// The last bytes of the buffer have gone, in write_ready().
     virtual void flushed() {}
     /// connection_lost was called.
@@ -101,10 +101,9 @@ class StreamTransport : public Transport, private LoopResource {
     const WriteBuffer& write_buffer() const noexcept { return buffer_; }
     StreamingProtocol& protocol() const noexcept { return *protocol_; }
     void force_close(std::exception_ptr error);
-    void stop_reading() noexcept { eof_read_ = true; }
     void queue_connection_lost(std::exception_ptr error);
     void begin_closing() noexcept { closing_ = true; }
-    void look_for_end_only() noexcept { direction_ = WRITES; }
+    void set_direction(std::uint8_t direction) noexcept { direction_ = direction; }
     /// Calls the protocol; what it throws is fatal for the connection. False then.
     template <class Call>
     bool call_protocol(const char* name, Call&& call);
@@ -133,6 +132,7 @@ class StreamTransport : public Transport, private LoopResource {
     void pause_protocol();
     void resume_protocol();
 
+    std::shared_ptr<StreamTransport> keeps_itself_;  // while it is open, whatever handles exist
     std::shared_ptr<StreamingProtocol> protocol_;
     BufferedProtocol* buffered_protocol_ = nullptr;  // protocol_, as one of the two kinds
     Protocol* plain_protocol_ = nullptr;
@@ -152,10 +152,15 @@ class StreamTransport : public Transport, private LoopResource {
     bool protocol_paused_ = false;
 };
 
+/// Starts it, and returns once connection_made was called.
+Coro<Connected<Transport, StreamingProtocol>> start_transport(EventLoop& loop,
+                                                              std::shared_ptr<StreamTransport> transport,
+                                                              std::shared_ptr<StreamingProtocol> protocol);
+
 /// One buffer for all reads of the thread: bytes stay in it only during a call of the protocol's.
 std::span<std::byte> shared_read_buffer();
 
-/// What an option like `{.high, .low}` of a write buffer means. ValueError unless high >= low.
+/// {low, high} for what was asked of a write buffer. ValueError unless high >= low.
 std::pair<std::size_t, std::size_t> write_buffer_limits(std::optional<std::size_t> high,
                                                         std::optional<std::size_t> low);
 
