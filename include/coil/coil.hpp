@@ -21,6 +21,7 @@
 #include "coil/runners.hpp"
 #include "coil/server.hpp"
 #include "coil/sockets.hpp"
+#include "coil/ssl.hpp"
 #include "coil/stacks.hpp"
 #include "coil/streams.hpp"
 #include "coil/taskgroups.hpp"

@@ -204,6 +204,47 @@ class TimeoutError : public OSError {
     std::exception_ptr cause_;
 };
 
+/// TLS failed. `what()` is as in Python, without the place in its sources:
+/// "[SSL: WRONG_VERSION_NUMBER] wrong version number". There is no errno: `code().value()` is 0.
+class SslError : public OSError {
+  public:
+    explicit SslError(const std::string& text, std::string_view library = {}, std::string_view reason = {});
+
+    /// OpenSSL's, as "SSL", "PEM", "X509", and what it found, as "WRONG_VERSION_NUMBER"; empty where it does not say.
+    std::string_view library() const noexcept { return library_ ? std::string_view(*library_) : ""; }
+    std::string_view reason() const noexcept { return reason_ ? std::string_view(*reason_) : ""; }
+
+  private:
+    std::shared_ptr<const std::string> library_;  // shared: copying an exception object must not throw
+    std::shared_ptr<const std::string> reason_;
+};
+
+/// The connection ended without the close_notify that ends a TLS stream: what came before may have been cut off.
+class SslEofError : public SslError {
+  public:
+    SslEofError();
+};
+
+/// Writing to a TLS connection that is shut down.
+class SslZeroReturnError : public SslError {
+  public:
+    SslZeroReturnError();
+};
+
+/// The peer's certificate is not good enough.
+class SslCertVerificationError : public SslError {
+  public:
+    SslCertVerificationError(int verify_code, std::string verify_message);
+
+    /// OpenSSL's X509_V_ERR_ number, and its text or one that names the host: "certificate has expired".
+    int verify_code() const noexcept { return verify_code_; }
+    const std::string& verify_message() const noexcept { return *verify_message_; }
+
+  private:
+    int verify_code_;
+    std::shared_ptr<const std::string> verify_message_;
+};
+
 /// The subclass of OSError that Python raises for this errno.
 std::exception_ptr make_os_error(int errnum, const std::string& text = {});
 [[noreturn]] void throw_os_error(int errnum, const std::string& text = {});

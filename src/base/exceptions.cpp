@@ -46,6 +46,29 @@ TimeoutError::TimeoutError() : TimeoutError(std::string("timed out")) {}
 TimeoutError::TimeoutError(const std::string& text) : OSError(Verbatim{}, ETIMEDOUT, text) {}
 TimeoutError::TimeoutError(std::exception_ptr cause) : TimeoutError() { cause_ = std::move(cause); }
 
+namespace {
+
+std::shared_ptr<const std::string> shared_text(std::string_view text) {
+    return text.empty() ? nullptr : std::make_shared<const std::string>(text);
+}
+
+}  // namespace
+
+SslError::SslError(const std::string& text, std::string_view library, std::string_view reason)
+    : OSError(Verbatim{}, 0, text), library_(shared_text(library)), reason_(shared_text(reason)) {}
+
+SslEofError::SslEofError()
+    : SslError("[SSL: UNEXPECTED_EOF_WHILE_READING] EOF occurred in violation of protocol", "SSL",
+               "UNEXPECTED_EOF_WHILE_READING") {}
+
+SslZeroReturnError::SslZeroReturnError() : SslError("TLS/SSL connection has been closed (EOF)") {}
+
+SslCertVerificationError::SslCertVerificationError(int verify_code, std::string verify_message)
+    : SslError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: " + verify_message, "SSL",
+               "CERTIFICATE_VERIFY_FAILED"),
+      verify_code_(verify_code),
+      verify_message_(std::make_shared<const std::string>(std::move(verify_message))) {}
+
 std::exception_ptr make_os_error(int errnum, const std::string& text) {
     switch (errnum) {
         case ECONNREFUSED:
