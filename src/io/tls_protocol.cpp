@@ -244,7 +244,11 @@ bool TlsProtocol::eof_received() {
 
 void TlsProtocol::connection_lost(std::exception_ptr error) {
     auto keep = shared_from_this();
-    if (error_) error = error_;
+    if (error_) {
+        error = error_;
+    } else if (only_goodbye_left_) {
+        error = nullptr;  // a peer that has said goodbye need not hear ours
+    }
     handshake_timer_.cancel();
     shutdown_timer_.cancel();
     kept_.clear();
@@ -508,6 +512,7 @@ void TlsProtocol::do_shutdown() {
         send_output(true);
         return fatal_error(std::current_exception(), "Fatal error on transport");
     }
+    if (done && raw_ && raw_->get_write_buffer_size() == 0) only_goodbye_left_ = true;
     send_output(true);
     if (done) shutdown_complete();
 }

@@ -33,10 +33,10 @@ class TlsTransport;
 struct TlsSettings {
     SslContext context;
     bool server_side = false;
-    std::string server_hostname;  // of a client: what it asks for, and the name that is checked
+    std::string server_hostname{};  // of a client: what it asks for, and the name that is checked
     Duration handshake_timeout = std::chrono::seconds(60);
     Duration shutdown_timeout = std::chrono::seconds(30);
-    std::optional<SslSession> session;  // of a client: to be resumed
+    std::optional<SslSession> session{};  // of a client: to be resumed
 };
 
 class TlsProtocol final : public BufferedProtocol, public std::enable_shared_from_this<TlsProtocol> {
@@ -121,7 +121,8 @@ class TlsProtocol final : public BufferedProtocol, public std::enable_shared_fro
     bool raw_reading_paused_ = false;
     bool raw_writing_paused_ = false;
     bool raw_ended_ = false;
-    bool broken_ = false;  // after a fatal error: connection_lost is on its way
+    bool only_goodbye_left_ = false;  // everything else is sent, and the peer has ended its side
+    bool broken_ = false;             // after a fatal error: connection_lost is on its way
 };
 
 }  // namespace coil::detail
