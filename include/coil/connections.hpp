@@ -40,10 +40,16 @@ class HostPort {
 
 /// How to connect by TCP. All is copied when the call is made, not when it is awaited.
 struct ConnectionOptions {
-    int family = 0;         // AF_INET or AF_INET6 only
-    int proto = 0;          // for the resolver
-    int flags = 0;          // for the resolver: AI_ numbers
-    HostPort local_addr{};  // connect from this address
+    const SslContext* ssl = nullptr;  // connect by TLS
+    std::optional<std::string_view>
+        server_hostname{};                // the name that is asked for and checked; none: the host
+    const SslSession* session = nullptr;  // a TLS session to resume
+    std::optional<Duration> ssl_handshake_timeout{};  // 60 s
+    std::optional<Duration> ssl_shutdown_timeout{};   // 30 s
+    int family = 0;                                   // AF_INET or AF_INET6 only
+    int proto = 0;                                    // for the resolver
+    int flags = 0;                                    // for the resolver: AI_ numbers
+    HostPort local_addr{};                            // connect from this address
     std::optional<Duration>
         happy_eyeballs_delay{};       // try the next address after so long; none: after a failure
     std::optional<int> interleave{};  // of each family so many, then the other; with happy eyeballs: 1
@@ -51,12 +57,29 @@ struct ConnectionOptions {
     std::size_t limit = 64 * 1024;    // bytes, of a line; for streams
 };
 
+/// TLS on a Unix socket needs a `server_hostname`; "" for none.
 struct UnixConnectionOptions {
+    const SslContext* ssl = nullptr;  // connect by TLS
+    std::optional<std::string_view>
+        server_hostname{};                // the name that is asked for and checked; none: the host
+    const SslSession* session = nullptr;  // a TLS session to resume
+    std::optional<Duration> ssl_handshake_timeout{};  // 60 s
+    std::optional<Duration> ssl_shutdown_timeout{};   // 30 s
     std::size_t limit = 64 * 1024;
 };
 
 struct AcceptedSocketOptions {
-    std::size_t limit = 64 * 1024;
+    const SslContext* ssl = nullptr;                  // serve TLS
+    std::optional<Duration> ssl_handshake_timeout{};  // 60 s
+    std::optional<Duration> ssl_shutdown_timeout{};   // 30 s
+};
+
+struct StartTlsOptions {
+    bool server_side = false;
+    std::optional<std::string_view> server_hostname{};
+    const SslSession* session = nullptr;
+    std::optional<Duration> ssl_handshake_timeout{};
+    std::optional<Duration> ssl_shutdown_timeout{};
 };
 
 namespace detail {

@@ -51,6 +51,7 @@ class Server;
 class Socket;
 class TransportSocket;
 class SslContext;
+class SslSession;
 struct SocketAddress;
 struct AddressInfo;
 struct ConnectionOptions;

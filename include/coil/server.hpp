@@ -21,7 +21,10 @@ class ServerState;
 
 /// How to listen. All is copied when the call is made, not when it is awaited.
 struct ServerOptions {
-    int family = 0;                 // AF_INET or AF_INET6 only
+    const SslContext* ssl = nullptr;                  // serve TLS
+    std::optional<Duration> ssl_handshake_timeout{};  // 60 s
+    std::optional<Duration> ssl_shutdown_timeout{};   // 30 s
+    int family = 0;                                   // AF_INET or AF_INET6 only
     int flags = 0;                  // for the resolver: AI_ numbers; AI_PASSIVE is always there
     bool reuse_address = true;      // SO_REUSEADDR
     bool reuse_port = false;        // SO_REUSEPORT: several servers share the port
@@ -32,6 +35,9 @@ struct ServerOptions {
 };
 
 struct UnixServerOptions {
+    const SslContext* ssl = nullptr;                  // serve TLS
+    std::optional<Duration> ssl_handshake_timeout{};  // 60 s
+    std::optional<Duration> ssl_shutdown_timeout{};   // 30 s
     int backlog = 100;
     std::size_t limit = 64 * 1024;
     bool start_serving = true;

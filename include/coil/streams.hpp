@@ -29,6 +29,7 @@
 #include "coil/fwd.hpp"
 #include "coil/protocols.hpp"
 #include "coil/server.hpp"
+#include "coil/ssl.hpp"
 #include "coil/transports.hpp"
 
 namespace coil {
@@ -103,6 +104,9 @@ class StreamWriter {
     bool is_closing() const;
     /// Until the connection is closed; throws what broke it.
     Coro<> wait_closed();
+    /// Puts TLS over the connection, once all is written. The side that the server accepted is the server's side of TLS too.
+    /// RuntimeError if bytes have arrived that nobody has read: they came unprotected.
+    Coro<> start_tls(SslContext context, StartTlsOptions options = {});
     /// See `BaseTransport::get_extra_info`.
     std::any get_extra_info(std::string_view name) const;
     std::shared_ptr<Transport> transport() const;
@@ -117,6 +121,8 @@ class StreamWriter {
 
   private:
     static Coro<> drain(std::shared_ptr<detail::StreamWriterState> state);
+    static Coro<> upgrade(std::shared_ptr<detail::StreamWriterState> state,
+                          Coro<std::shared_ptr<Transport>> upgrading);
 
     std::shared_ptr<detail::StreamWriterState> state_;
 };

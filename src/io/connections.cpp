@@ -16,6 +16,8 @@
 #include "io/fd_wait.hpp"
 #include "io/file_sender.hpp"
 #include "io/socket_transport.hpp"
+#include "io/tls_protocol.hpp"
+#include "io/tls_transport.hpp"
 
 namespace coil {
 
@@ -53,6 +55,18 @@ class ConnectErrors {
   private:
     std::vector<std::exception_ptr> errors_;
 };
+
+/// For a TlsProtocol: ends the future.
+std::function<void(std::exception_ptr)> setter_of(Future<> ready) {
+    return [ready](std::exception_ptr error) mutable {
+        if (ready.done()) return;
+        if (error) {
+            ready.set_exception(std::move(error));
+        } else {
+            ready.set_result();
+        }
+    };
+}
 
 /// Makes, binds and connects one socket. What fails goes to `errors`, and is thrown too.
 Coro<Socket> connect_one(EventLoop& loop, Address address, const std::vector<Address>* local_addresses,
@@ -201,44 +215,97 @@ Coro<Socket> connect_unix(std::string path) {
     co_return socket;
 }
 
-Coro<AnyConnected> connect_transport(EventLoop& loop, Socket socket, AnyProtocolFactory factory) {
+Coro<AnyConnected> connect_transport(EventLoop& loop, Socket socket, AnyProtocolFactory factory,
+                                     std::optional<TlsSettings> tls) {
     check_stream_socket(socket);
     auto protocol = factory();
-    auto transport = std::make_shared<SocketTransport>(loop, std::move(socket), protocol, nullptr);
-    co_return co_await start_transport(loop, std::move(transport), std::move(protocol));
+    if (!tls) {
+        auto transport = std::make_shared<SocketTransport>(loop, std::move(socket), protocol, nullptr);
+        co_return co_await start_transport(loop, std::move(transport), std::move(protocol));
+    }
+    Future<> ready = loop.create_future();
+    auto below = std::make_shared<TlsProtocol>(loop, protocol, std::move(*tls), setter_of(ready));
+    std::make_shared<SocketTransport>(loop, std::move(socket), below, nullptr)->start();
+    auto transport = below->app_transport();
+    auto outcome = co_await try_await(ready);
+    if (!outcome) {
+        transport->close();
+        outcome.value();
+    }
+    co_return AnyConnected{std::move(transport), std::move(protocol)};
 }
 
 namespace {
 
-Coro<AnyConnected> connect_and_start(EventLoop& loop, AnyProtocolFactory factory, Coro<Socket> connecting) {
+Coro<AnyConnected> connect_and_start(EventLoop& loop, AnyProtocolFactory factory, Coro<Socket> connecting,
+                                     TlsPlan plan, std::string host) {
+    loop.check_closed();
+    auto tls = plan.settings(host);
     Socket socket = co_await std::move(connecting);
-    co_return co_await connect_transport(loop, std::move(socket), std::move(factory));
+    co_return co_await connect_transport(loop, std::move(socket), std::move(factory), std::move(tls));
 }
 
 }  // namespace
+
+Coro<Socket> given(Socket socket) { co_return socket; }
 
 // The functions below are no coroutines: what the options refer to is copied before they return.
 
 Coro<AnyConnected> create_connection(EventLoop& loop, AnyProtocolFactory factory, std::string host, int port,
                                      const ConnectionOptions& options) {
-    auto connecting = connect_stream(std::move(host), port, options, std::string(options.local_addr.host()));
-    return connect_and_start(loop, std::move(factory), std::move(connecting));
+    auto connecting = connect_stream(host, port, options, std::string(options.local_addr.host()));
+    return connect_and_start(loop, std::move(factory), std::move(connecting), TlsPlan::of(options, false),
+                             std::move(host));
 }
 
 Coro<AnyConnected> create_connection(EventLoop& loop, AnyProtocolFactory factory, Socket socket,
-                                     const ConnectionOptions&) {
-    return connect_transport(loop, std::move(socket), std::move(factory));
+                                     const ConnectionOptions& options) {
+    return connect_and_start(loop, std::move(factory), given(std::move(socket)), TlsPlan::of(options, false),
+                             {});
 }
 
 Coro<AnyConnected> create_unix_connection(EventLoop& loop, AnyProtocolFactory factory, std::string path,
-                                          const UnixConnectionOptions&) {
-    return connect_and_start(loop, std::move(factory), connect_unix(std::move(path)));
+                                          const UnixConnectionOptions& options) {
+    return connect_and_start(loop, std::move(factory), connect_unix(std::move(path)),
+                             TlsPlan::of(options, false), {});
 }
 
 Coro<AnyConnected> connect_accepted_socket(EventLoop& loop, AnyProtocolFactory factory, Socket socket,
-                                           const AcceptedSocketOptions&) {
-    return connect_transport(loop, std::move(socket), std::move(factory));
+                                           const AcceptedSocketOptions& options) {
+    return connect_and_start(loop, std::move(factory), given(std::move(socket)), TlsPlan::of(options, true),
+                             {});
 }
+
+// ---- start_tls
+
+namespace {
+
+Coro<std::shared_ptr<Transport>> start_tls(EventLoop& loop, std::shared_ptr<Transport> transport,
+                                           std::shared_ptr<StreamingProtocol> protocol, TlsPlan plan) {
+    bool can =
+        dynamic_cast<SocketTransport*>(transport.get()) || dynamic_cast<TlsTransport*>(transport.get());
+    if (!can) throw TypeError("this transport is not supported by start_tls()");
+    // Without a name there is nothing to check; the context says whether it may be so.
+    if (!plan.server_hostname) plan.server_hostname.emplace();
+    Future<> ready = loop.create_future();
+    auto above =
+        std::make_shared<TlsProtocol>(loop, std::move(protocol), *plan.settings(), setter_of(ready), false);
+    // So that nothing arrives before connection_made.
+    transport->pause_reading();
+    transport->set_protocol(above);
+    Handle made = loop.call_soon([above, transport] { above->connection_made(transport); });
+    Handle resumed = loop.call_soon([transport] { transport->resume_reading(); });
+    auto outcome = co_await try_await(ready);
+    if (!outcome) {
+        transport->close();
+        made.cancel();
+        resumed.cancel();
+        outcome.value();
+    }
+    co_return above->app_transport();
+}
+
+}  // namespace
 
 // ---- sendfile
 
@@ -334,6 +401,25 @@ Coro<std::size_t> send_file(EventLoop& loop, std::shared_ptr<Transport> transpor
 }  // namespace
 
 }  // namespace detail
+
+Coro<std::shared_ptr<Transport>> EventLoop::start_tls(std::shared_ptr<Transport> transport,
+                                                      std::shared_ptr<StreamingProtocol> protocol,
+                                                      SslContext context) {
+    return start_tls(std::move(transport), std::move(protocol), std::move(context), {});
+}
+
+Coro<std::shared_ptr<Transport>> EventLoop::start_tls(std::shared_ptr<Transport> transport,
+                                                      std::shared_ptr<StreamingProtocol> protocol,
+                                                      SslContext context, StartTlsOptions options) {
+    if (!transport || !protocol) throw ValueError("start_tls() needs a transport and a protocol");
+    detail::TlsPlan plan{.context = std::move(context),
+                         .handshake_timeout = options.ssl_handshake_timeout,
+                         .shutdown_timeout = options.ssl_shutdown_timeout,
+                         .server_side = options.server_side};
+    if (options.server_hostname) plan.server_hostname = std::string(*options.server_hostname);
+    if (options.session) plan.session = *options.session;
+    return detail::start_tls(*this, std::move(transport), std::move(protocol), std::move(plan));
+}
 
 Coro<std::size_t> EventLoop::sendfile(std::shared_ptr<Transport> transport, FileDescriptor file,
                                       std::int64_t offset, std::optional<std::int64_t> count,

@@ -17,6 +17,7 @@
 #include "io/dns.hpp"
 #include "io/server_state.hpp"
 #include "io/socket_transport.hpp"
+#include "io/tls_plan.hpp"
 
 namespace coil {
 
@@ -98,15 +99,26 @@ void ServerState::Listener::out_of_resources(int error) {
 
 void ServerState::connected(Socket socket) {
     try {
-        auto transport =
-            std::make_shared<SocketTransport>(loop_, std::move(socket), factory_(), shared_from_this());
-        transport->start();
+        std::shared_ptr<StreamingProtocol> protocol = factory_();
+        if (tls_) protocol = over_tls(std::move(protocol));
+        std::make_shared<SocketTransport>(loop_, std::move(socket), std::move(protocol), shared_from_this())
+            ->start();
     } catch (const KeyboardInterrupt&) {
         throw;
     } catch (...) {
         loop_.call_exception_handler({.message = "Error on transport creation for incoming connection",
                                       .exception = std::current_exception()});
     }
+}
+
+std::shared_ptr<StreamingProtocol> ServerState::over_tls(std::shared_ptr<StreamingProtocol> protocol) {
+    // A handshake fails at the client's will: that is worth a report only to whoever looks for it.
+    auto on_ready = [&loop = loop_](std::exception_ptr error) {
+        if (!error || !loop.get_debug()) return;
+        loop.call_exception_handler({.message = "Error on transport creation for incoming connection",
+                                     .exception = std::move(error)});
+    };
+    return std::make_shared<TlsProtocol>(loop_, std::move(protocol), *tls_, std::move(on_ready));
 }
 
 void ServerState::start_serving() {
@@ -245,9 +257,10 @@ Coro<> start_and_yield(std::shared_ptr<ServerState> state) {
 }
 
 Coro<Server> serve(EventLoop& loop, AnyProtocolFactory factory, std::vector<Socket> sockets, int backlog,
-                   bool start_serving, SocketFile file) {
+                   bool start_serving, std::optional<TlsSettings> tls, SocketFile file) {
     auto state = std::make_shared<ServerState>(loop, std::move(sockets), std::move(factory), backlog);
     state->clean_up(std::move(file));
+    state->use_tls(std::move(tls));
     if (start_serving) co_await start_and_yield(state);
     co_return Server(std::move(state));
 }
@@ -256,9 +269,10 @@ Coro<Server> serve(EventLoop& loop, AnyProtocolFactory factory, std::vector<Sock
 EventLoop& given_or_running(EventLoop* loop) { return loop ? *loop : get_running_loop(); }
 
 Coro<Server> serve_hosts(EventLoop* given_loop, AnyProtocolFactory factory, std::vector<std::string> hosts,
-                         int port, ServerOptions options) {
+                         int port, ServerOptions options, TlsPlan plan) {
     EventLoop& loop = given_or_running(given_loop);
     check_port(port);
+    auto tls = plan.settings();
     std::vector<Coro<std::vector<Address>>> lookups;
     for (std::string& host : hosts)
         lookups.push_back(resolve_stream(loop, std::move(host), port, options.family, options.flags, true));
@@ -281,7 +295,7 @@ Coro<Server> serve_hosts(EventLoop* given_loop, AnyProtocolFactory factory, std:
     }
     if (sockets.empty()) throw OSError(fmt::format("could not bind on any address out of [{}]", tried));
     co_return co_await serve(loop, std::move(factory), std::move(sockets), options.backlog,
-                             options.start_serving, {});
+                             options.start_serving, std::move(tls), {});
 }
 
 std::vector<Socket> only(Socket socket) {
@@ -308,17 +322,19 @@ Socket bind_path(const std::string& path) {
 }
 
 Coro<Server> serve_socket(EventLoop* given_loop, AnyProtocolFactory factory, Socket socket,
-                          ServerOptions options) {
+                          ServerOptions options, TlsPlan plan) {
+    auto tls = plan.settings();
     if (!socket || socket.type() != SOCK_STREAM)
         throw ValueError(fmt::format("A Stream Socket was expected, got descriptor {}", socket.fileno()));
     auto sockets = only(std::move(socket));
     co_return co_await serve(given_or_running(given_loop), std::move(factory), std::move(sockets),
-                             options.backlog, options.start_serving, {});
+                             options.backlog, options.start_serving, std::move(tls), {});
 }
 
 Coro<Server> serve_path(EventLoop* given_loop, AnyProtocolFactory factory, std::string path,
-                        UnixServerOptions options) {
+                        UnixServerOptions options, TlsPlan plan) {
     EventLoop& loop = given_or_running(given_loop);
+    auto tls = plan.settings();
     Socket socket = bind_path(path);
     SocketFile file;
     struct stat status{};
@@ -330,7 +346,7 @@ Coro<Server> serve_path(EventLoop* given_loop, AnyProtocolFactory factory, std::
     }
     auto sockets = only(std::move(socket));
     co_return co_await serve(loop, std::move(factory), std::move(sockets), options.backlog,
-                             options.start_serving, std::move(file));
+                             options.start_serving, std::move(tls), std::move(file));
 }
 
 }  // namespace
@@ -338,17 +354,17 @@ Coro<Server> serve_path(EventLoop* given_loop, AnyProtocolFactory factory, std::
 Coro<Server> create_server(EventLoop* loop, AnyProtocolFactory factory, std::vector<std::string> hosts,
                            int port, const ServerOptions& options) {
     if (hosts.empty()) hosts.emplace_back();
-    return serve_hosts(loop, std::move(factory), std::move(hosts), port, options);
+    return serve_hosts(loop, std::move(factory), std::move(hosts), port, options, TlsPlan::of(options, true));
 }
 
 Coro<Server> create_server(EventLoop* loop, AnyProtocolFactory factory, Socket socket,
                            const ServerOptions& options) {
-    return serve_socket(loop, std::move(factory), std::move(socket), options);
+    return serve_socket(loop, std::move(factory), std::move(socket), options, TlsPlan::of(options, true));
 }
 
 Coro<Server> create_unix_server(EventLoop* loop, AnyProtocolFactory factory, std::string path,
                                 const UnixServerOptions& options) {
-    return serve_path(loop, std::move(factory), std::move(path), options);
+    return serve_path(loop, std::move(factory), std::move(path), options, TlsPlan::of(options, true));
 }
 
 }  // namespace detail

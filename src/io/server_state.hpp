@@ -13,6 +13,7 @@
 #include "coil/futures.hpp"
 #include "coil/sockets.hpp"
 #include "io/queued_watch.hpp"
+#include "io/tls_protocol.hpp"
 
 namespace coil::detail {
 
@@ -45,6 +46,7 @@ class ServerState : public LoopResource, public std::enable_shared_from_this<Ser
     EventLoop& loop() const noexcept { return loop_; }
 
     void clean_up(SocketFile file) { socket_file_ = std::move(file); }
+    void use_tls(std::optional<TlsSettings> settings) { tls_ = std::move(settings); }
     void attach(SocketTransport& transport);
     void detach(SocketTransport& transport);
 
@@ -61,6 +63,7 @@ class ServerState : public LoopResource, public std::enable_shared_from_this<Ser
 
     void loop_closed() noexcept override;
     void connected(Socket socket);
+    std::shared_ptr<StreamingProtocol> over_tls(std::shared_ptr<StreamingProtocol> protocol);
     std::vector<std::shared_ptr<SocketTransport>> live() const;
 
     EventLoop& loop_;
@@ -69,6 +72,7 @@ class ServerState : public LoopResource, public std::enable_shared_from_this<Ser
     int backlog_;
     std::vector<SocketTransport*> connections_;  // each knows its place, and takes itself out in detach()
     SocketFile socket_file_;
+    std::optional<TlsSettings> tls_;
     std::shared_ptr<ServerState> keeps_itself_;  // while it listens: dropping all handles does not stop it
     Future<> ended_;                             // closed, and the last connection gone
     Future<> serving_forever_;

@@ -291,6 +291,13 @@ bool StreamReaderProtocol::eof_received() {
     return !over_tls_;  // TLS has no half-closed connections
 }
 
+void StreamReaderProtocol::replace_transport(std::shared_ptr<Transport> transport) {
+    if (lost_) return;
+    over_tls_ = transport->get_extra_info("sslcontext").has_value();
+    reader_->set_transport(transport);
+    transport_ = std::move(transport);
+}
+
 void StreamReaderProtocol::resume_writing() {
     paused_ = false;
     drainers_.wake_all();
@@ -519,6 +526,26 @@ Coro<> StreamWriter::wait_closed() { return wait_until_closed(state_->protocol->
 std::any StreamWriter::get_extra_info(std::string_view name) const {
     return state_->transport->get_extra_info(name);
 }
+Coro<> StreamWriter::start_tls(SslContext context, StartTlsOptions options) {
+    options.server_side = options.server_side || state_->protocol->callback_;
+    if (!state_->anchor->loop) throw RuntimeError("Event loop is closed");
+    EventLoop& loop = *state_->anchor->loop;
+    auto upgrading = loop.start_tls(state_->transport, state_->protocol, std::move(context), options);
+    return upgrade(state_, std::move(upgrading));
+}
+
+Coro<> StreamWriter::upgrade(std::shared_ptr<detail::StreamWriterState> state,
+                             Coro<std::shared_ptr<Transport>> upgrading) {
+    co_await drain(state);
+    if (state->reader && !state->reader->data().empty()) {
+        throw RuntimeError(
+            "start_tls(): bytes that arrived without TLS have not been read; they would pass for protected "
+            "ones");
+    }
+    auto transport = co_await std::move(upgrading);
+    state->transport = transport;
+    state->protocol->replace_transport(std::move(transport));
+}
 std::shared_ptr<Transport> StreamWriter::transport() const { return state_->transport; }
 
 // ---- connecting and serving
@@ -527,18 +554,18 @@ namespace detail {
 
 namespace {
 
-Coro<Streams> open_streams(std::size_t limit, Coro<Socket> connecting) {
+Coro<Streams> open_streams(std::size_t limit, Coro<Socket> connecting, TlsPlan plan, std::string host) {
     StreamReader reader(limit);
+    auto tls = plan.settings(host);
     Socket socket = co_await std::move(connecting);
     auto factory = [&] { return std::make_shared<StreamReaderProtocol>(reader); };
-    auto connected = co_await connect_transport(get_running_loop(), std::move(socket), factory);
+    auto connected =
+        co_await connect_transport(get_running_loop(), std::move(socket), factory, std::move(tls));
     StreamWriter writer(std::move(connected.transport),
                         std::static_pointer_cast<StreamReaderProtocol>(std::move(connected.protocol)),
                         reader);
     co_return Streams{std::move(reader), std::move(writer)};
 }
-
-Coro<Socket> given(Socket socket) { co_return socket; }
 
 AnyProtocolFactory server_protocols(ClientConnected callback, std::size_t limit) {
     if (limit == 0) throw ValueError("Limit cannot be <= 0");
@@ -569,16 +596,19 @@ Coro<Server> start_unix_stream_server(ClientConnected callback, std::string path
 
 Coro<Streams> open_connection(std::string host, int port, ConnectionOptions options) {
     std::string local_host(options.local_addr.host());
-    return detail::open_streams(
-        options.limit, detail::connect_stream(std::move(host), port, options, std::move(local_host)));
+    auto connecting = detail::connect_stream(host, port, options, std::move(local_host));
+    return detail::open_streams(options.limit, std::move(connecting), detail::TlsPlan::of(options, false),
+                                std::move(host));
 }
 
 Coro<Streams> open_connection(Socket socket, ConnectionOptions options) {
-    return detail::open_streams(options.limit, detail::given(std::move(socket)));
+    return detail::open_streams(options.limit, detail::given(std::move(socket)),
+                                detail::TlsPlan::of(options, false), {});
 }
 
 Coro<Streams> open_unix_connection(std::string path, UnixConnectionOptions options) {
-    return detail::open_streams(options.limit, detail::connect_unix(std::move(path)));
+    return detail::open_streams(options.limit, detail::connect_unix(std::move(path)),
+                                detail::TlsPlan::of(options, false), {});
 }
 
 }  // namespace coil
