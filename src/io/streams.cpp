@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <typeinfo>
 
 #include "coil/exceptions.hpp"
 #include "coil/log.hpp"
@@ -56,9 +57,13 @@ class StreamReaderState final : public DirectReader {
 
     std::string_view data() const noexcept { return std::string_view(buffer_).substr(begin_); }
     std::size_t limit() const noexcept { return limit_; }
-    bool ended() const noexcept { return eof_; }
+    /// Throws where the stream was cut off.
+    bool ended() const {
+        if (cut_off_) std::rethrow_exception(cut_off_);
+        return eof_;
+    }
     bool at_eof() const noexcept { return eof_ && data().empty(); }
-    const std::exception_ptr& exception() const noexcept { return exception_; }
+    const std::exception_ptr& exception() const noexcept { return exception_ ? exception_ : cut_off_; }
     void check() const {
         if (exception_) std::rethrow_exception(exception_);
     }
@@ -75,6 +80,11 @@ class StreamReaderState final : public DirectReader {
     }
     void set_exception(std::exception_ptr error) {
         exception_ = std::move(error);
+        wake();
+    }
+    /// The end of a stream that should have gone on: thrown once the data before it are read.
+    void set_cut_off(std::exception_ptr error) {
+        cut_off_ = std::move(error);
         wake();
     }
     void set_transport(std::shared_ptr<Transport> transport) {
@@ -180,6 +190,7 @@ class StreamReaderState final : public DirectReader {
     std::string buffer_;
     std::size_t begin_ = 0;  // bytes before it are read
     std::exception_ptr exception_;
+    std::exception_ptr cut_off_;
     StreamWait* waiting_ = nullptr;
     std::shared_ptr<Transport> transport_;
     StreamTransport* direct_ = nullptr;  // transport_, if it has a descriptor of its own
@@ -308,7 +319,12 @@ void StreamReaderProtocol::connection_lost(std::exception_ptr error) {
     error_ = error;
     reader_->forget_transport();
     if (error) {
-        reader_->set_exception(error);
+        const std::type_info* type = detail::exception_type(error);
+        if (type && *type == typeid(SslEofError)) {
+            reader_->set_cut_off(error);
+        } else {
+            reader_->set_exception(error);
+        }
         if (!closed_.done()) closed_.set_exception(error);
     } else {
         if (!reader_->ended()) reader_->feed_eof();

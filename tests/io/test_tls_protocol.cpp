@@ -279,7 +279,8 @@ TEST_P(TlsProtocols, abort_is_no_clean_end) {
         Link<> link;
         link.start();
         co_await link.connected();
-        link.server.transport().write("x");  // behind the tickets: bytes that nobody has read would make it a reset
+        link.server.transport().write(
+            "x");  // behind the tickets: bytes that nobody has read would make it a reset
         co_await until([&] { return link.client.app->data == "x"; });
         link.client.transport().abort();
         EXPECT_TRUE(link.client.transport().is_closing());
@@ -371,6 +372,48 @@ TEST_P(TlsProtocols, a_truncated_stream_that_nobody_reads_yet_is_told_later) {
             EXPECT_EQ(link.client.app->data, "for later");
             EXPECT_EQ(link.client.app->events,
                       notify ? (Events{"made", "eof", "lost nothing"}) : (Events{"made", TRUNCATED}));
+        }
+    }());
+}
+
+TEST_P(TlsProtocols, a_stream_that_is_cut_off_gives_its_data_before_the_error) {
+    run([]() -> Coro<> {
+        constexpr const char* CUT_OFF =
+            "SslEofError: [SSL: UNEXPECTED_EOF_WHILE_READING] EOF occurred in violation of protocol";
+        for (int way = 0; way < 5; ++way) {
+            auto [one, other] = Socket::pair();
+            RawPeer peer(std::move(other));
+            StreamReader reader;
+            auto protocol = std::make_shared<StreamReaderProtocol>(reader);
+            auto tls = std::make_shared<TlsProtocol>(get_running_loop(), protocol, client_settings(),
+                                                     [](std::exception_ptr) {});
+            auto raw = std::make_shared<SocketTransport>(get_running_loop(), std::move(one), tls, nullptr);
+            raw->start();
+            co_await peer.handshake();
+            peer.engine.write("line\nhalf a line");
+            peer.send();
+            peer.socket.close();
+            co_await coil::sleep(10ms);
+            EXPECT_EQ(co_await reader.readline(), "line\n");
+            EXPECT_FALSE(reader.at_eof());
+            EXPECT_EQ(error_text(reader.exception()), CUT_OFF);
+            if (way == 0) {
+                EXPECT_EQ(co_await reader.read(100), "half a line");
+                EXPECT_EQ(co_await support::thrown_by_await(reader.read(100)), CUT_OFF);
+                EXPECT_FALSE(reader.at_eof());
+            } else if (way == 1) {
+                EXPECT_EQ(co_await support::thrown_by_await(reader.readline()), CUT_OFF);
+                EXPECT_EQ(co_await reader.read(100), "half a line");
+            } else if (way == 2) {
+                EXPECT_EQ(co_await reader.readexactly(4), "half");
+                EXPECT_EQ(co_await support::thrown_by_await(reader.readexactly(100)), CUT_OFF);
+            } else if (way == 3) {
+                EXPECT_EQ(co_await support::thrown_by_await(reader.read()), CUT_OFF);
+            } else {
+                std::array<std::byte, 100> space;
+                EXPECT_EQ(co_await reader.read_into(space), 11u);
+                EXPECT_EQ(co_await support::thrown_by_await(reader.read_into(space)), CUT_OFF);
+            }
         }
     }());
 }
