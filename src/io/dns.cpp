@@ -8,7 +8,7 @@
 #include <charconv>
 
 #include "coil/exceptions.hpp"
-#include "io/in_thread.hpp"
+#include "sync/worker_pool.hpp"
 
 namespace coil {
 
@@ -82,12 +82,13 @@ Coro<std::vector<AddressInfo>> get_addresses(EventLoop& loop, std::string host, 
     co_return infos;
 }
 
-Coro<std::pair<std::string, std::string>> get_names(EventLoop& loop, SocketAddress address, int flags) {
+Coro<std::pair<std::string, std::string>> get_names(SocketAddress address, int flags) {
     auto kernel = numeric_address(address.host, address.port);
     if (!kernel) throw ValueError("getnameinfo() needs a numeric address, not '" + address.host + "'");
     Address full = kernel_address(address, kernel->family());
-    co_return co_await in_thread(loop, "getnameinfo('" + address.host + "')",
-                                 [full, flags] { return look_up_names(full, flags); });
+    co_return co_await in_worker(
+        "getnameinfo('" + address.host + "')", [full, flags] { return look_up_names(full, flags); },
+        LateError::DROP);
 }
 
 }  // namespace
@@ -104,7 +105,7 @@ Coro<std::vector<ResolvedAddress>> resolve(EventLoop& loop, std::string host, Se
     auto work = [host = std::move(host), service = port.text(), options] {
         return look_up(host, service, options);
     };
-    co_return co_await in_thread(loop, std::move(what), std::move(work));
+    co_return co_await in_worker(std::move(what), std::move(work), LateError::DROP);
 }
 
 Coro<std::vector<Address>> resolve_stream(EventLoop& loop, std::string host, int port, int family, int flags,
@@ -126,7 +127,7 @@ Coro<std::vector<AddressInfo>> EventLoop::getaddrinfo(std::string host, Service 
 }
 
 Coro<std::pair<std::string, std::string>> EventLoop::getnameinfo(SocketAddress address, int flags) {
-    return detail::get_names(*this, std::move(address), flags);
+    return detail::get_names(std::move(address), flags);
 }
 
 }  // namespace coil

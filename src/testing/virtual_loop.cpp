@@ -35,7 +35,9 @@ class VirtualPoller final : public detail::Poller {
 
     void wait(TimePoint deadline) override {
         pollfd woken{wakeup_, POLLIN, 0};
-        if (::poll(&woken, 1, 0) > 0) {  // another thread, or a signal
+        // What other threads do takes no time.
+        int limit = get_running_loop().core().awaited_elsewhere > 0 ? -1 : 0;
+        if (::poll(&woken, 1, limit) != 0) {  // another thread, or a signal
             std::uint64_t count = 0;
             [[maybe_unused]] ssize_t size = ::read(wakeup_, &count, sizeof count);
             return;

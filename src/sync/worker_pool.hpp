@@ -1,0 +1,183 @@
+#pragma once
+
+// Threads for calls that block, and the way of a result back to the loop.
+//
+// A job's life. The pool, then the inbox, then the ready queue hold a reference to it, besides whoever waits for the result:
+//
+//   queued     in the pool        a thread takes it: running, or, if it was called off, arriving; the loop closes: dropped
+//   running    in its thread      nobody can stop it; done: arriving; if the loop is closed: dropped, in that thread
+//   arriving   in the inbox, then the ready queue      arrived() in the loop's thread; the loop closes: dropped
+//
+// When a loop closes, it does not wait for calls that run: they end in the background. So a job shares what it works on, and
+// refers to nothing that goes with the loop.
+
+#include <atomic>
+#include <cstddef>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+#include "coil/coroutines.hpp"
+#include "coil/detail/box.hpp"
+#include "coil/detail/loop_core.hpp"
+#include "coil/detail/task_base.hpp"
+
+namespace coil::detail {
+
+/// What a thread of the pool does.
+class Work {
+  public:
+    Work() = default;
+    Work(const Work&) = delete;
+    Work& operator=(const Work&) = delete;
+    virtual ~Work() = default;
+    /// Once, in a thread of the pool, which gives its reference away.
+    virtual void work(std::shared_ptr<Work> self) noexcept = 0;
+};
+
+/// At most so many threads, made as they are needed: an idle one is used before another is made. First come, first served.
+/// Only SIGSEGV and its kind can come to them, so that signal handlers run in the main thread.
+class WorkerPool {
+  public:
+    explicit WorkerPool(std::size_t most_threads);
+    /// Shuts down.
+    ~WorkerPool();
+    WorkerPool(const WorkerPool&) = delete;
+    WorkerPool& operator=(const WorkerPool&) = delete;
+
+    /// Python's number: min(32, CPUs + 4).
+    static std::size_t default_threads() noexcept;
+    /// The loop's own, made on demand. Shut down when the loop closes.
+    static WorkerPool& of(EventLoop& loop);
+
+    /// RuntimeError if no thread can be had at all, or after `shutdown()`.
+    void submit(std::shared_ptr<Work> work);
+    /// Drops what is queued and ends the idle threads. The others end in the background when their work is done.
+    void shutdown() noexcept;
+    /// Threads there are now.
+    std::size_t threads() const;
+
+  private:
+    struct State;
+    std::shared_ptr<State> state_;  // the threads have it too
+};
+
+/// A blocking call for a loop.
+class Job : public Work, public Runnable {
+  public:
+    Job() noexcept : Runnable(&Job::arrive) {}
+
+    /// Queues a job, once, in the loop's thread. RuntimeError if no thread can be had.
+    static void submit(std::shared_ptr<Job> job, EventLoop& loop);
+    /// True: it has not begun, and never will.
+    bool call_off() noexcept;
+    /// Nobody waits for it any more: time may go on, on a loop of virtual time.
+    void forget() noexcept;
+
+  protected:
+    /// In a thread of the pool.
+    virtual void call() noexcept = 0;
+    /// The call is over, or was called off: in the loop's thread, and never if the loop was closed.
+    virtual void arrived() = 0;
+
+  private:
+    void work(std::shared_ptr<Work> self) noexcept final;
+    static void arrive(Runnable& self, How how);
+
+    std::shared_ptr<Inbox> inbox_;
+    std::shared_ptr<Job> keeps_itself_;  // while the inbox or the ready queue has it
+    LoopCore* core_ = nullptr;           // set while somebody waits; the loop's thread only
+    std::atomic<bool> begun_{false};     // or called off: whoever is first
+};
+
+/// What becomes of an exception that a call throws when nobody waits for its result any more.
+enum class LateError { REPORT, DROP };
+
+class WorkerWait;
+
+/// A job that one task waits for, and may stop waiting for at any time.
+class AwaitedJob : public Job {
+  public:
+    AwaitedJob(std::string what, LateError late) : what_(std::move(what)), late_(late) {}
+
+  protected:
+    std::exception_ptr error_;
+
+  private:
+    friend WorkerWait;
+    void arrived() final;
+
+    WorkerWait* waiter_ = nullptr;  // the loop's thread only
+    std::string what_;
+    LateError late_;
+};
+
+class WorkerWait final : public LeafWaiter, public OperationTag {
+  public:
+    explicit WorkerWait(AwaitedJob& job) noexcept : job_(job) {}
+    ~WorkerWait() { forget(); }
+    bool await_ready() const noexcept { return false; }
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> at) {
+        LeafWaiter::suspend(at);
+        job_.waiter_ = this;
+    }
+    void await_resume() { throw_if_cancelled(); }
+    std::string describe() const override { return job_.what_; }
+
+  private:
+    void called_off() noexcept override {
+        forget();
+        job_.call_off();
+    }
+    void forget() noexcept {
+        job_.waiter_ = nullptr;
+        job_.forget();
+    }
+    AwaitedJob& job_;
+};
+
+template <class F, class R>
+class CallJob final : public AwaitedJob {
+  public:
+    CallJob(std::string what, F function, LateError late)
+        : AwaitedJob(std::move(what), late), function_(std::move(function)) {}
+
+    R take() {
+        if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+        return result_.take();
+    }
+
+  private:
+    void call() noexcept override {
+        try {
+            if constexpr (std::is_void_v<R>) {
+                std::invoke(function_);
+            } else {
+                result_.emplace(std::invoke(function_));
+            }
+        } catch (...) {
+            error_ = std::current_exception();
+        }
+    }
+
+    F function_;
+    [[no_unique_address]] Box<R> result_;
+};
+
+/// Calls `f()` in a thread of the loop's pool; gives its result or throws its exception. A cancelled wait is over at once: a
+/// call that has not begun never does, one that runs ends in the background. So `f` owns what it uses. `what` says what a
+/// stuck task waits for.
+template <class F, class R = std::invoke_result_t<F&>>
+Coro<R> in_worker(std::string what, F f, LateError late = LateError::REPORT) {
+    auto job = std::make_shared<CallJob<F, R>>(std::move(what), std::move(f), late);
+    Job::submit(job, *thread_state.loop);
+    WorkerWait wait(*job);
+    co_await std::move(wait);
+    co_return job->take();
+}
+
+}  // namespace coil::detail
