@@ -43,7 +43,7 @@ CHAPTERS = {
 LAYER_OF_CHAPTER = {chapter: layer for layer, chapters in CHAPTERS.items() for chapter in chapters.split()}
 # include/coil/detail: a header named after a chapter belongs to its layer; the others are listed here, or not checked.
 DETAILS = {
-    "base": "list pool ref runnable thread_state timer_heap",
+    "base": "bytes list pool ref runnable thread_state timer_heap",
     "loop": "callback loop_core",
     "core": "box future_base task_base operation",
     "sync": "wait_queue",

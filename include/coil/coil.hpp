@@ -12,6 +12,7 @@
 #include "coil/dns.hpp"
 #include "coil/events.hpp"
 #include "coil/exceptions.hpp"
+#include "coil/files.hpp"
 #include "coil/futures.hpp"
 #include "coil/locks.hpp"
 #include "coil/log.hpp"

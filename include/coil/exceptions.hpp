@@ -163,6 +163,14 @@ class FileExistsError : public OSError {
   public:
     using OSError::OSError;
 };
+class IsADirectoryError : public OSError {
+  public:
+    using OSError::OSError;
+};
+class NotADirectoryError : public OSError {
+  public:
+    using OSError::OSError;
+};
 class PermissionError : public OSError {
   public:
     using OSError::OSError;

@@ -62,4 +62,6 @@ struct ServerOptions;
 struct UnixServerOptions;
 struct DatagramOptions;
 
+class File;
+
 }  // namespace coil

@@ -84,6 +84,10 @@ std::exception_ptr make_os_error(int errnum, const std::string& text) {
             return std::make_exception_ptr(FileNotFoundError(errnum, text));
         case EEXIST:
             return std::make_exception_ptr(FileExistsError(errnum, text));
+        case EISDIR:
+            return std::make_exception_ptr(IsADirectoryError(errnum, text));
+        case ENOTDIR:
+            return std::make_exception_ptr(NotADirectoryError(errnum, text));
         case EACCES:
         case EPERM:
             return std::make_exception_ptr(PermissionError(errnum, text));

@@ -80,6 +80,8 @@ class RunningScope {
         detail::thread_state.loop = &loop;
     }
     ~RunningScope() {
+        core_.poller->settle();
+        while (detail::Watch* watch = core_.poller->take_ready()) watch->notify(*watch);
         core_.stopping = false;
         core_.running.store(false, std::memory_order_relaxed);
         detail::thread_state.loop = nullptr;

@@ -1,13 +1,16 @@
 #pragma once
 
-// The door to the kernel: "watch this descriptor; tell me what is ready; sleep until a deadline; wake up".
-// A poller never runs a callback: poll() lists the watches that became ready, and the loop asks them what to queue.
+// The door to the kernel: "watch this descriptor; carry out this operation; tell me what is ready or finished; sleep until a
+// deadline; wake up". A poller never runs a callback: it lists the watches that became ready, and the loop asks them what to
+// queue.
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string_view>
 #include <utility>
 
+#include "coil/detail/list.hpp"
 #include "coil/fwd.hpp"
 
 namespace coil::detail {
@@ -39,6 +42,33 @@ struct Watch {
     void (*notify)(Watch&);  // called by the loop after poll(): queues, runs nothing
 };
 
+/// A call on a file that the kernel carries out in the background: what has no readiness to wait for. Listed, as a watch that
+/// is ready, when it is finished. Until then the poller holds it: neither it nor the memory it refers to may go.
+struct KernelOp : Watch, ListNode {
+    enum class Kind : std::uint8_t { OPEN, READ, WRITE, SYNC, SYNC_DATA, STATUS, TRUNCATE, CLOSE };
+    static constexpr std::int64_t UNFINISHED = INT64_MIN;
+    static constexpr std::size_t MOST = 0x7ffff000;  // bytes that Linux moves at once
+
+    KernelOp(Kind what, void (*notify_function)(Watch&)) noexcept
+        : Watch(-1, Mode::EDGE, notify_function), kind(what) {}
+
+    Kind kind;
+    bool held = false;       // by the poller
+    bool in_kernel = false;  // the rest is the poller's
+    bool cancelled = false;
+
+    const char* path = nullptr;  // OPEN
+    int flags = 0;
+    unsigned mode = 0;
+    void* memory = nullptr;    // READ, WRITE; STATUS: of a struct statx
+    std::size_t size = 0;      // no more than MOST
+    std::int64_t offset = -1;  // READ, WRITE: -1 is the descriptor's own position; TRUNCATE: the new size
+    std::int64_t result = UNFINISHED;  // what the system call gives, or a negative errno
+};
+
+/// Carries it out here and now: blocks. For a thread that may.
+void perform(KernelOp& operation) noexcept;
+
 class Poller {
   public:
     virtual ~Poller() = default;
@@ -65,6 +95,17 @@ class Poller {
     /// The descriptor that other threads write to. Once, before the first wait.
     virtual void attach_wakeup(int fd) = 0;
 
+    /// Whether start() takes such operations.
+    virtual bool supports(KernelOp::Kind) const noexcept { return false; }
+    /// While the loop runs. The operation begins with the next wait or look.
+    virtual void start(KernelOp&) noexcept {}
+    /// True: it had not begun, never will, and is not held any more. False: the kernel was asked to hurry; it is listed as usual
+    /// when the kernel has let go, whatever its result.
+    virtual bool cancel(KernelOp&) noexcept { return false; }
+    /// The loop stops running: returns when the kernel holds no operation. What had to be interrupted for that begins again with
+    /// the next wait or look, which may be in another thread.
+    virtual void settle() noexcept {}
+
     /// The next watch listed by wait() or look(); null when there is none left.
     Watch* take_ready() noexcept {
         Watch* watch = first_ready_;
@@ -84,6 +125,7 @@ class Poller {
         (last_ready_ ? last_ready_->next_ready : first_ready_) = &watch;
         last_ready_ = &watch;
     }
+    bool anything_listed() const noexcept { return first_ready_ != nullptr; }
     /// What a poll mask means for this watch.
     static std::uint8_t events_of(const Watch& watch, unsigned mask) noexcept;
 

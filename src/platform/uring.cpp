@@ -23,6 +23,13 @@
 //
 // A completion may come after its watch is gone: requests carry the slot's generation, and stale ones are dropped.
 //
+// An operation is a request that carries its address. The kernel holds operations only while the loop runs: only the ring's
+// thread can get them back, and at the end of a run it is certain which thread that is.
+//
+//   held by     in_kernel   leaves by
+//   to_start_   no          arm_pending(): a request is queued; or cancel()
+//   started_    yes         its completion; interrupted by settle(): back to to_start_
+//
 // Kernel facts. DEFER_TASKRUN (Linux 6.1): completions are posted only when this thread enters the kernel; without it
 // multishot polls interrupt the thread at any time and lose to epoll. It requires SINGLE_ISSUER: the ring belongs to the
 // thread that enables it, so a loop that moves to another thread gets a new ring. TASKRUN_FLAG makes the kernel say in
@@ -59,6 +66,44 @@ constexpr unsigned ENTRIES = 256;
 constexpr unsigned COMPLETIONS = 4096;
 constexpr std::uint64_t WAKEUP = ~std::uint64_t{0};
 constexpr std::uint64_t IGNORED = WAKEUP - 1;
+constexpr std::uint64_t NOT_A_WATCH = std::uint64_t{1} << 63;  // in these two, and in an operation's address
+
+std::uint64_t tag(const KernelOp& operation) noexcept {
+    return NOT_A_WATCH | reinterpret_cast<std::uintptr_t>(&operation);
+}
+
+void prepare(io_uring_sqe* request, const KernelOp& operation) noexcept {
+    auto size = static_cast<unsigned>(operation.size);
+    auto offset = static_cast<std::uint64_t>(operation.offset);
+    switch (operation.kind) {
+        case KernelOp::Kind::OPEN:
+            io_uring_prep_openat(request, AT_FDCWD, operation.path, operation.flags, operation.mode);
+            break;
+        case KernelOp::Kind::READ:
+            io_uring_prep_read(request, operation.fd, operation.memory, size, offset);
+            break;
+        case KernelOp::Kind::WRITE:
+            io_uring_prep_write(request, operation.fd, operation.memory, size, offset);
+            break;
+        case KernelOp::Kind::SYNC:
+            io_uring_prep_fsync(request, operation.fd, 0);
+            break;
+        case KernelOp::Kind::SYNC_DATA:
+            io_uring_prep_fsync(request, operation.fd, IORING_FSYNC_DATASYNC);
+            break;
+        case KernelOp::Kind::STATUS:
+            io_uring_prep_statx(request, operation.fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS,
+                                static_cast<struct statx*>(operation.memory));
+            break;
+        case KernelOp::Kind::CLOSE:
+            io_uring_prep_close(request, operation.fd);
+            break;
+        case KernelOp::Kind::TRUNCATE:  // not before Linux 6.9
+            io_uring_prep_nop(request);
+            break;
+    }
+    io_uring_sqe_set_data64(request, tag(operation));
+}
 
 class UringPoller final : public Poller {
   public:
@@ -94,13 +139,46 @@ class UringPoller final : public Poller {
     }
     void attach_wakeup(int fd) override {
         wakeup_ = fd;
-        arm_wakeup_ = true;
+        arm_wakeup_ = pending_ = true;
+    }
+
+    bool supports(KernelOp::Kind kind) const noexcept override { return kind != KernelOp::Kind::TRUNCATE; }
+    void start(KernelOp& operation) noexcept override {
+        operation.result = KernelOp::UNFINISHED;
+        operation.cancelled = false;
+        operation.held = true;
+        to_start_.push_back(operation);
+        pending_ = true;
+        ++watches_;
+    }
+    bool cancel(KernelOp& operation) noexcept override {
+        if (!operation.held) return false;
+        operation.cancelled = true;
+        if (operation.in_kernel && is_ours()) {
+            request_cancellation(operation);
+            return false;
+        }
+        let_go(operation);
+        return true;
+    }
+    void settle() noexcept override {
+        if (started_.empty() || !is_ours()) return;
+        settling_ = true;
+        for (KernelOp* operation = started_.front(); operation; operation = started_.after(*operation)) {
+            if (operation->kind != KernelOp::Kind::CLOSE) request_cancellation(*operation);
+        }
+        while (!started_.empty()) {
+            int result = io_uring_submit_and_wait(&ring_, 1);
+            collect();
+            if (result < 0 && result != -EINTR && result != -EAGAIN && result != -EBUSY) break;
+        }
+        settling_ = false;
     }
 
     void wait(TimePoint deadline) override {
         enter_thread();
         arm_pending();
-        if (io_uring_cq_ready(&ring_) == 0) {
+        if (io_uring_cq_ready(&ring_) == 0 && !anything_listed()) {
             timespec left = time_left(steady_now(), deadline);
             __kernel_timespec timeout{left.tv_sec, left.tv_nsec};
             io_uring_cqe* first = nullptr;
@@ -113,8 +191,8 @@ class UringPoller final : public Poller {
     }
 
     void look(bool) override {
-        if (enabled_ && to_arm_.empty() && !arm_wakeup_ && io_uring_sq_ready(&ring_) == 0 &&
-            io_uring_cq_ready(&ring_) == 0 && !kernel_has_news())
+        if (enabled_ && !pending_ && io_uring_sq_ready(&ring_) == 0 && io_uring_cq_ready(&ring_) == 0 &&
+            !kernel_has_news())
             return;
         enter_thread();
         arm_pending();
@@ -123,7 +201,7 @@ class UringPoller final : public Poller {
     }
 
     void flush() override {
-        if (enabled_ && owner_ == ::gettid() && io_uring_sq_ready(&ring_) > 0) io_uring_submit(&ring_);
+        if (is_ours() && io_uring_sq_ready(&ring_) > 0) io_uring_submit(&ring_);
     }
 
   private:
@@ -172,9 +250,11 @@ class UringPoller final : public Poller {
         return can_poll ? 0 : ENOSYS;
     }
 
+    bool is_ours() const noexcept { return enabled_ && owner_ == ::gettid(); }
+
     /// The ring belongs to the thread that polls. In a new thread, and in a forked child, there is a new one.
     void enter_thread() {
-        if (enabled_ && owner_ == ::gettid()) return;
+        if (is_ours()) return;
         if (enabled_ || !exists_) {
             tear_down();
             set_up();
@@ -183,6 +263,9 @@ class UringPoller final : public Poller {
                 if (slots_[i].watch) queue_arming(i);
             }
             arm_wakeup_ = wakeup_ >= 0;
+            pending_ = true;
+            // After a fork: they are the parent's.
+            while (KernelOp* operation = started_.front()) finish(*operation, -ECANCELED);
         }
         // liburing 2.3 has io_uring_enable_rings() in its header but not in its shared library.
         if (::syscall(SYS_io_uring_register, ring_.ring_fd, IORING_REGISTER_ENABLE_RINGS, nullptr, 0) < 0)
@@ -204,13 +287,17 @@ class UringPoller final : public Poller {
         return flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
     }
 
-    io_uring_sqe* next_request() {
+    io_uring_sqe* next_request_if_any() noexcept {
         io_uring_sqe* request = io_uring_get_sqe(&ring_);
         if (!request) {
             io_uring_submit(&ring_);
             request = io_uring_get_sqe(&ring_);
-            if (!request) throw_os_error(EBUSY, "the io_uring submission queue is stuck");
         }
+        return request;
+    }
+    io_uring_sqe* next_request() {
+        io_uring_sqe* request = next_request_if_any();
+        if (!request) throw_os_error(EBUSY, "the io_uring submission queue is stuck");
         return request;
     }
 
@@ -222,17 +309,13 @@ class UringPoller final : public Poller {
         if (slots_[index].queued) return;
         slots_[index].queued = true;
         to_arm_.push_back(index);
+        pending_ = true;
     }
 
     void disarm(std::uint32_t index) noexcept {
         Slot& slot = slots_[index];
-        if (slot.armed && enabled_ && owner_ == ::gettid()) {
-            io_uring_sqe* request = io_uring_get_sqe(&ring_);
-            if (!request) {
-                io_uring_submit(&ring_);
-                request = io_uring_get_sqe(&ring_);
-            }
-            if (request) {
+        if (slot.armed && is_ours()) {
+            if (io_uring_sqe* request = next_request_if_any()) {
                 io_uring_prep_poll_remove(request, tag(index));
                 io_uring_sqe_set_data64(request, IGNORED);
                 request->flags |= IOSQE_CQE_SKIP_SUCCESS;
@@ -242,7 +325,27 @@ class UringPoller final : public Poller {
         slot.generation = (slot.generation + 1) & 0x7fffffff;  // keeps tags away from WAKEUP and IGNORED
     }
 
+    void request_cancellation(const KernelOp& operation) noexcept {
+        if (io_uring_sqe* request = next_request_if_any()) {
+            io_uring_prep_cancel64(request, detail::tag(operation), 0);
+            io_uring_sqe_set_data64(request, IGNORED);
+            request->flags |= IOSQE_CQE_SKIP_SUCCESS;
+        }
+    }
+
+    void let_go(KernelOp& operation) noexcept {
+        operation.unlink();
+        operation.held = operation.in_kernel = false;
+        --watches_;
+    }
+    void finish(KernelOp& operation, std::int64_t result) noexcept {
+        let_go(operation);
+        operation.result = result;
+        list(operation, 0);
+    }
+
     void arm_pending() {
+        if (!pending_) return;
         if (arm_wakeup_) {
             io_uring_sqe* request = next_request();
             io_uring_prep_poll_multishot(request, wakeup_, POLLIN);
@@ -266,6 +369,13 @@ class UringPoller final : public Poller {
             slot.armed = true;
         }
         to_arm_.clear();
+        while (KernelOp* operation = to_start_.front()) {
+            prepare(next_request(), *operation);
+            operation->unlink();
+            operation->in_kernel = true;
+            started_.push_back(*operation);
+        }
+        pending_ = false;
     }
 
     /// One call posts no more than some 20 deferred completions (Linux 6.13), so it asks again while there are more. That the
@@ -296,11 +406,7 @@ class UringPoller final : public Poller {
 
     void complete(const io_uring_cqe& completion) {
         bool last = !(completion.flags & IORING_CQE_F_MORE);
-        if (completion.user_data == IGNORED) return;
-        if (completion.user_data == WAKEUP) {
-            arm_wakeup_ = arm_wakeup_ || last;
-            return;
-        }
+        if (completion.user_data & NOT_A_WATCH) return complete_other(completion, last);
         auto index = static_cast<std::uint32_t>(completion.user_data);
         Slot& slot = slots_[index];
         if (slot.generation != completion.user_data >> 32 || !slot.watch) return;
@@ -313,6 +419,24 @@ class UringPoller final : public Poller {
         list(*slot.watch, events_of(*slot.watch, mask));
     }
 
+    void complete_other(const io_uring_cqe& completion, bool last) {
+        if (completion.user_data == IGNORED) return;
+        if (completion.user_data == WAKEUP) {
+            if (last) arm_wakeup_ = pending_ = true;
+            return;
+        }
+        auto& operation = *reinterpret_cast<KernelOp*>(completion.user_data & ~NOT_A_WATCH);
+        bool interrupted = completion.res == -ECANCELED || completion.res == -EINTR;
+        if (settling_ && interrupted && !operation.cancelled) {
+            operation.unlink();
+            operation.in_kernel = false;
+            to_start_.push_back(operation);
+            pending_ = true;
+            return;
+        }
+        finish(operation, completion.res);
+    }
+
     io_uring ring_{};
     bool exists_ = false;   // ring_ is to be torn down
     bool enabled_ = false;  // by the thread owner_
@@ -322,6 +446,10 @@ class UringPoller final : public Poller {
     std::vector<Slot> slots_;
     std::vector<std::uint32_t> free_;
     std::vector<std::uint32_t> to_arm_;
+    bool pending_ = false;  // to_arm_, arm_wakeup_ or to_start_ wants requests
+    bool settling_ = false;
+    List<KernelOp> to_start_;
+    List<KernelOp> started_;
 };
 
 }  // namespace

@@ -193,13 +193,13 @@ WorkerPool& WorkerPool::of(EventLoop& loop) {
 
 void Job::submit(std::shared_ptr<Job> job, EventLoop& loop) {
     job->inbox_ = loop.core().inbox;
+    job->begun_.store(false, std::memory_order_relaxed);
     WorkerPool::of(loop).submit(job);
     job->core_ = &loop.core();
     ++job->core_->awaited_elsewhere;
 }
 
 bool Job::call_off() noexcept {
-    forget();
     // ORDER: nothing is published; whoever comes first has it.
     return !begun_.exchange(true, std::memory_order_relaxed);
 }

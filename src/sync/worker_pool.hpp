@@ -70,7 +70,7 @@ class Job : public Work, public Runnable {
   public:
     Job() noexcept : Runnable(&Job::arrive) {}
 
-    /// Queues a job, once, in the loop's thread. RuntimeError if no thread can be had.
+    /// Queues a job, in the loop's thread; again only after it has arrived. RuntimeError if no thread can be had.
     static void submit(std::shared_ptr<Job> job, EventLoop& loop);
     /// True: it has not begun, and never will.
     bool call_off() noexcept;
@@ -82,6 +82,13 @@ class Job : public Work, public Runnable {
     virtual void call() noexcept = 0;
     /// The call is over, or was called off: in the loop's thread, and never if the loop was closed.
     virtual void arrived() = 0;
+    /// Keeps the job until the ready queue has run it: for one that does not come from a thread.
+    static void keep(std::shared_ptr<Job> job) noexcept {
+        Job& kept = *job;
+        kept.keeps_itself_ = std::move(job);
+    }
+    /// Gives that up again.
+    std::shared_ptr<Job> stop_keeping() noexcept { return std::move(keeps_itself_); }
 
   private:
     void work(std::shared_ptr<Work> self) noexcept final;
@@ -130,8 +137,8 @@ class WorkerWait final : public LeafWaiter, public OperationTag {
 
   private:
     void called_off() noexcept override {
-        forget();
         job_.call_off();
+        forget();
     }
     void forget() noexcept {
         job_.waiter_ = nullptr;
