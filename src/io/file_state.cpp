@@ -11,7 +11,7 @@
 
 #include "coil/events.hpp"
 #include "coil/exceptions.hpp"
-#include "io/socket.hpp"
+#include "io/queued_watch.hpp"
 
 namespace coil::detail {
 
