@@ -40,7 +40,7 @@ MEMORY_ROWS = {"sleeping_memory", "echo_idle"}  # no noise: one round is enough
 # "c64s1024": 64 connections, messages of 1024 bytes
 SCENARIOS = ["c1s64", "c64s64", "c1000s64", "c64s1024", "c64s16384", "c64s65536"]
 IDLE_CONNECTIONS = 4000
-COIL_READS = ["read", "read_into", "read_into_shared"]
+COIL_READS = ["read", "read_into", "read_into_shared", "protocol"]
 ECHO_PEERS = ["epoll", "uv", "asio_callbacks", "asio_coroutines"]
 PYTHON_SERVERS = {
     "asyncio_streams": ["streams"],
@@ -190,7 +190,7 @@ def run_row(row, options, machine, results):
 def echo_servers(options):
     """{name: (argv before the port, arguments after it, environment)} of what is there."""
     servers = {}
-    program = options.programs / "bench_echo_coil_streams"
+    program = options.programs / "bench_echo_coil"
     backends = [options.backend] if options.backend else ["uring", "epoll"]
     if program.exists():
         for read in options.reads:

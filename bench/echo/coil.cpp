@@ -1,9 +1,10 @@
-// bench_echo_coil_streams PORT read|read_into|read_into_shared
+// bench_echo_coil PORT read|read_into|read_into_shared|protocol
 //
 // read              co_await reader.read(n) gives a string
 // read_into         into a buffer that each connection owns
-// read_into_shared  into one buffer for all connections: right only because a read moves bytes when the
-//                   waiting task resumes, not before, and write() keeps what it could not send
+// read_into_shared  into one buffer for all connections: right because read_into writes to it only when it
+//                   returns, and write() keeps what it could not send
+// protocol          callbacks
 #include <coil/coil.hpp>
 
 #include <array>
@@ -53,7 +54,26 @@ coil::Coro<> on_read_into_shared_client(coil::StreamReader reader, coil::StreamW
     co_await serve_client(echo_into(reader, writer, shared), writer);
 }
 
+class EchoProtocol final : public coil::Protocol {
+  public:
+    void connection_made(std::shared_ptr<coil::Transport> transport) override {
+        transport_ = std::move(transport);
+    }
+    void data_received(std::string_view data) override { transport_->write(data); }
+    void connection_lost(std::exception_ptr) override { transport_ = nullptr; }
+
+  private:
+    std::shared_ptr<coil::Transport> transport_;
+};
+
+coil::Coro<> serve_protocol(int port) {
+    coil::Server server = co_await coil::get_running_loop().create_server(
+        [] { return std::make_shared<EchoProtocol>(); }, "127.0.0.1", port, {.backlog = 4096});
+    co_await server.serve_forever();
+}
+
 coil::Coro<> serve(int port, std::string_view how) {
+    if (how == "protocol") co_return co_await serve_protocol(port);
     auto on_client = how == "read_into"          ? on_read_into_client
                      : how == "read_into_shared" ? on_read_into_shared_client
                                                  : on_read_client;
