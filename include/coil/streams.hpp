@@ -153,6 +153,7 @@ class StreamReaderProtocol final : public BufferedProtocol,
     class Drain;
 
     Coro<> drain();
+    Coro<> call_back(StreamWriter writer);
     void replace_transport(std::shared_ptr<Transport> transport);
 
     EventLoop& loop_;

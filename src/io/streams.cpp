@@ -120,9 +120,9 @@ class StreamReaderState final : public DirectReader {
     }
 
     /// Suspends until something is fed.
-    Coro<> wait(const char* function) { return wait_for_data(function, false); }
+    StreamWait wait(const char* function) { return wait_for_data(function, false); }
     /// Suspends until something is fed, or can be received by receive().
-    Coro<> wait_readable(const char* function) { return wait_for_data(function, true); }
+    StreamWait wait_readable(const char* function) { return wait_for_data(function, true); }
     bool readable() const noexcept { return direct_ && direct_->readable(); }
 
     /// Receives at once, if there is something. What does not fit is kept.
@@ -149,14 +149,13 @@ class StreamReaderState final : public DirectReader {
     }
 
   private:
-    Coro<> wait_for_data(const char* function, bool directly) {
+    StreamWait wait_for_data(const char* function, bool directly) {
         if (waiting_)
             throw RuntimeError(fmt::format(
                 "{}() called while another coroutine is already waiting for incoming data", function));
         if (std::exchange(paused_, false) && transport_) transport_->resume_reading();
         waiting_directly_ = directly;
-        StreamWait waiter(waiting_);
-        co_await std::move(waiter);
+        return StreamWait(waiting_);
     }
     void store(std::string_view bytes) {
         if (begin_ > 0 && begin_ * 2 >= buffer_.size()) {
@@ -274,13 +273,9 @@ void StreamReaderProtocol::connection_made(std::shared_ptr<Transport> transport)
     StreamWriter writer(
         std::make_shared<detail::StreamWriterState>(loop_, transport, shared_from_this(), reader_));
     writer_ = writer;
+    Task<> task = loop_.create_task(call_back(writer));
     // The callable must outlive the coroutine that it makes: a lambda's captures are its own.
-    auto serve = [](std::shared_ptr<const ClientConnected> callback, StreamReader reader,
-                    StreamWriter stream_writer) -> Coro<> {
-        co_await (*callback)(std::move(reader), std::move(stream_writer));
-    };
-    Task<> task = loop_.create_task(serve(callback_, StreamReader(reader_), writer));
-    task.add_done_callback([&loop = loop_, transport](Task<> ended) {
+    task.add_done_callback([callback = callback_, &loop = loop_, transport](Task<> ended) {
         if (ended.cancelled()) return transport->close();
         if (std::exception_ptr error = ended.exception()) {
             loop.call_exception_handler({.message = "Unhandled exception in client_connected_cb",
@@ -289,6 +284,19 @@ void StreamReaderProtocol::connection_made(std::shared_ptr<Transport> transport)
             transport->close();
         }
     });
+}
+
+Coro<> StreamReaderProtocol::call_back(StreamWriter writer) {
+    std::exception_ptr error;
+    try {
+        return (*callback_)(StreamReader(reader_), std::move(writer));
+    } catch (...) {  // a callable that is no coroutine itself: its error is the task's too
+        error = std::current_exception();
+    }
+    return [](std::exception_ptr thrown) -> Coro<> {
+        std::rethrow_exception(thrown);
+        co_return;
+    }(error);
 }
 
 std::span<std::byte> StreamReaderProtocol::get_buffer(std::size_t) { return detail::shared_read_buffer(); }
