@@ -49,7 +49,8 @@ void use(Side& side, std::uint8_t operation, std::span<const std::uint8_t> bytes
             case 1: {
                 std::byte space[300];
                 auto [size, status] = side.engine.read(std::span(space, 1 + bytes.size() % sizeof space));
-                side.received.append(reinterpret_cast<const char*>(space), size);
+                // shutdown() has dropped some: the rest need not follow on.
+                if (!side.said_goodbye) side.received.append(reinterpret_cast<const char*>(space), size);
                 break;
             }
             case 2: {

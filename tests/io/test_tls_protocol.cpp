@@ -853,7 +853,7 @@ TEST_P(TlsProtocols, a_loop_may_close_in_the_middle) {
         link.reset();
         EXPECT_EQ(support::Alive::count(), 0);
     }
-    EXPECT_EQ(support::open_fds(), before);
+    EXPECT_LE(support::open_fds(), before);  // a ring of an earlier test may have let go meanwhile
 }
 
 TEST_P(TlsProtocols, writes_after_the_end_are_logged_once) {
