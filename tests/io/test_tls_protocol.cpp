@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
+#include <cstdio>
 #include <functional>
+#include <thread>
 
 #include "coil/coil.hpp"
 #include "io/socket_transport.hpp"
@@ -818,6 +820,53 @@ TEST_P(TlsProtocols, a_session_is_resumed) {
             session = object.session();
             link.client.transport().close();
             co_await link.closed();
+        }
+    }());
+}
+
+/// What a shell command prints, run beside the loop.
+Coro<std::string> output_of(std::string command) {
+    EventLoop& loop = get_running_loop();
+    auto printed = std::make_shared<std::string>();
+    Future<> ended = loop.create_future();
+    std::thread shell([&loop, command, printed, ended] {
+        if (FILE* pipe = ::popen(command.c_str(), "r")) {
+            for (int c; (c = std::fgetc(pipe)) != EOF;) *printed += static_cast<char>(c);
+            ::pclose(pipe);
+        }
+        loop.call_soon_threadsafe([ended]() mutable { ended.set_result(); });
+    });
+    co_await ended;
+    shell.join();
+    co_return *printed;
+}
+
+TEST_P(TlsProtocols, other_programs_understand_it) {
+    run([]() -> Coro<> {
+        EventLoop& loop = get_running_loop();
+        const std::string& authority = support::certificates().ca_file;
+        for (const char* version : {"-tls1_2", "-tls1_3"}) {
+            Socket listening(AF_INET, SOCK_STREAM);
+            SocketAddress any{.host = "127.0.0.1"};
+            listening.bind(any);
+            listening.listen();
+            End<> server;
+            server.app->on_data = [&] {
+                server.transport().write("you said " + server.app->data);
+                server.transport().close();
+            };
+            auto printing = create_task(output_of(
+                "printf 'hello\n' | timeout 20 openssl s_client -quiet -verify_quiet -verify_return_error "
+                "-verify_hostname localhost -servername localhost -CAfile " +
+                authority + " " + version +
+                " -connect 127.0.0.1:" + std::to_string(listening.getsockname().port) + " 2>&1"));
+            auto accepted = co_await loop.sock_accept(listening);
+            server.start(std::move(accepted.first), server_settings());
+            EXPECT_EQ(co_await printing, "you said hello\n") << version;
+            co_await until([&] { return server.app->lost; });
+            EXPECT_EQ(*server.ready, "nothing");
+            EXPECT_EQ(server.app->events, (Events{"made", "lost nothing"}));
+            server.app->transport = nullptr;
         }
     }());
 }
