@@ -294,8 +294,9 @@ Coro<Server> serve_hosts(EventLoop* given_loop, AnyProtocolFactory factory, std:
         tried += (tried.empty() ? "" : ", ") + to_string(address.public_form());
     }
     if (sockets.empty()) throw OSError(fmt::format("could not bind on any address out of [{}]", tried));
+    SocketFile no_file;
     co_return co_await serve(loop, std::move(factory), std::move(sockets), options.backlog,
-                             options.start_serving, std::move(tls), {});
+                             options.start_serving, std::move(tls), std::move(no_file));
 }
 
 std::vector<Socket> only(Socket socket) {
@@ -327,8 +328,9 @@ Coro<Server> serve_socket(EventLoop* given_loop, AnyProtocolFactory factory, Soc
     if (!socket || socket.type() != SOCK_STREAM)
         throw ValueError(fmt::format("A Stream Socket was expected, got descriptor {}", socket.fileno()));
     auto sockets = only(std::move(socket));
+    SocketFile no_file;
     co_return co_await serve(given_or_running(given_loop), std::move(factory), std::move(sockets),
-                             options.backlog, options.start_serving, std::move(tls), {});
+                             options.backlog, options.start_serving, std::move(tls), std::move(no_file));
 }
 
 Coro<Server> serve_path(EventLoop* given_loop, AnyProtocolFactory factory, std::string path,
