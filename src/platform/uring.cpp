@@ -78,6 +78,8 @@ void prepare(io_uring_sqe* request, const KernelOp& operation) noexcept {
     switch (operation.kind) {
         case KernelOp::Kind::OPEN:
             io_uring_prep_openat(request, AT_FDCWD, operation.path, operation.flags, operation.mode);
+            // Else the kernel first tries with O_NONBLOCK, and opens a FIFO that nobody writes to (Linux 6.18).
+            request->flags |= IOSQE_ASYNC;
             break;
         case KernelOp::Kind::READ:
             io_uring_prep_read(request, operation.fd, operation.memory, size, offset);
