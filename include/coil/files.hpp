@@ -33,7 +33,7 @@ class FileState;
 
 struct OpenFileOptions {
     unsigned permissions = 0666;  // of a new file; the process's umask takes from it
-    int flags = 0;                // more of open(2)'s: O_NOFOLLOW, O_SYNC, O_DIRECT
+    int flags = 0;                // more of open(2)'s: O_NOFOLLOW, O_SYNC
 };
 
 /// What `File::stat()` gives.

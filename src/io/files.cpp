@@ -25,6 +25,7 @@ using FilePtr = std::shared_ptr<FileState>;
 constexpr std::size_t FIRST_ROOM = std::size_t{64} << 10;
 constexpr std::size_t MOST_ROOM = std::size_t{64} << 20;      // at once, where the size is not known
 constexpr std::size_t KNOW_SIZE_FROM = std::size_t{1} << 20;  // bytes that are worth a look at the size first
+constexpr std::size_t MOST_FROM_PIPE = std::size_t{1} << 20;  // no pipe of an ordinary user holds more
 constexpr std::size_t COPIED = std::size_t{4} << 20;          // at once, through an operation's own buffer
 
 FileState& require(const FilePtr& file) {
@@ -122,13 +123,14 @@ Coro<std::string> read_from_pipe(FileState& file, std::ptrdiff_t n) {
     std::string data;
     std::size_t have = 0;
     for (;;) {
-        std::size_t room = n < 0 ? std::clamp(have, FIRST_ROOM, MOST_ROOM) : static_cast<std::size_t>(n);
-        data.resize(have + std::min(room, MOST_ROOM));
+        std::size_t room = n < 0 ? std::max(have, FIRST_ROOM) : static_cast<std::size_t>(n);
+        data.resize(have + std::min(room, MOST_FROM_PIPE));
         std::size_t got = co_await read_pipe(file, data.data() + have, data.size() - have);
         have += got;
         if (got == 0 || n >= 0) break;
     }
     data.resize(have);
+    if (data.capacity() / 2 > have) data.shrink_to_fit();
     co_return data;
 }
 

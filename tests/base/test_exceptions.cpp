@@ -75,6 +75,8 @@ TEST(Exceptions, an_errno_becomes_pythons_subclass) {
         {ESHUTDOWN, "BrokenPipeError: [Errno 108] Cannot send after transport endpoint shutdown"},
         {ENOENT, "FileNotFoundError: [Errno 2] No such file or directory"},
         {EEXIST, "FileExistsError: [Errno 17] File exists"},
+        {EISDIR, "IsADirectoryError: [Errno 21] Is a directory"},
+        {ENOTDIR, "NotADirectoryError: [Errno 20] Not a directory"},
         {EACCES, "PermissionError: [Errno 13] Permission denied"},
         {EPERM, "PermissionError: [Errno 1] Operation not permitted"},
         {ESRCH, "ProcessLookupError: [Errno 3] No such process"},

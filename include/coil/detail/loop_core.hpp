@@ -63,7 +63,8 @@ struct LoopCore {
     List<AsyncGeneratorBase> asyncgens;
     List<LoopResource> resources;
     std::vector<bool> transport_fds;  // descriptors that transports own: nobody else may watch them
-    LoopResource* workers = nullptr;  // sync's threads for blocking calls, once there are any; one of the resources
+    LoopResource* workers =
+        nullptr;  // sync's threads for blocking calls, once there are any; one of the resources
     bool asyncgens_closed = false;
     std::function<Task<>(EventLoop&, AnyCoro, const TaskOptions&)> task_factory;
 
@@ -71,7 +72,7 @@ struct LoopCore {
     std::atomic<bool> closed{false};
     bool stopping = false;
     unsigned awaited_elsewhere = 0;  // waits for other threads: virtual time stands still meanwhile
-    bool destroying = false;  // tasks are being taken down: nobody can be woken any more
+    bool destroying = false;         // tasks are being taken down: nobody can be woken any more
     bool debug = false;
     bool busy_turn = false;  // the last batch was long: a poll costs little beside it
 };
