@@ -72,6 +72,9 @@ std::uint64_t tag(const KernelOp& operation) noexcept {
     return NOT_A_WATCH | reinterpret_cast<std::uintptr_t>(&operation);
 }
 
+/// By a signal; openat() lets the kernel's own numbers out, ERESTARTSYS and its kind (Linux 6.18).
+bool interrupted(int result) noexcept { return result == -EINTR || (result <= -512 && result >= -516); }
+
 void prepare(io_uring_sqe* request, const KernelOp& operation) noexcept {
     auto size = static_cast<unsigned>(operation.size);
     auto offset = static_cast<std::uint64_t>(operation.offset);
@@ -428,8 +431,8 @@ class UringPoller final : public Poller {
             return;
         }
         auto& operation = *reinterpret_cast<KernelOp*>(completion.user_data & ~NOT_A_WATCH);
-        bool interrupted = completion.res == -ECANCELED || completion.res == -EINTR;
-        if (settling_ && interrupted && !operation.cancelled) {
+        bool begins_again = (settling_ && completion.res == -ECANCELED) || interrupted(completion.res);
+        if (begins_again && !operation.cancelled && operation.kind != KernelOp::Kind::CLOSE) {
             operation.unlink();
             operation.in_kernel = false;
             to_start_.push_back(operation);
