@@ -71,6 +71,7 @@ class SocketDatagramTransport final : public DatagramTransport,
             if (me->closing_) return;
             me->reading_ = true;
             me->watch_.start();
+            if (me->watch_.ready & READABLE) me->watch_.queue();  // a send has started the watch before
         });
         loop_.call_soon(std::move(on_ready));
     }

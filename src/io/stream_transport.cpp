@@ -70,6 +70,7 @@ void StreamTransport::close_descriptor() noexcept {
 
 void StreamTransport::set_protocol(std::shared_ptr<StreamingProtocol> protocol) {
     if (!protocol) throw ValueError("a transport needs a protocol");
+    direct_reader_ = nullptr;  // belongs to the former one
     buffered_protocol_ = dynamic_cast<BufferedProtocol*>(protocol.get());
     plain_protocol_ = buffered_protocol_ ? nullptr : static_cast<Protocol*>(protocol.get());
     protocol_ = std::move(protocol);
@@ -99,6 +100,7 @@ void StreamTransport::start(std::function<void()> on_ready) {
         if (me->closing_) return;
         me->reading_ = true;
         me->watch_.start();
+        if (me->watch_.ready & READABLE) me->watch_.queue();  // a write has started the watch before
     });
     if (on_ready) loop_.call_soon(std::move(on_ready));
 }

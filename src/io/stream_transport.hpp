@@ -60,9 +60,9 @@ class StreamTransport : public Transport, private LoopResource {
     void set_write_buffer_limits(std::optional<std::size_t> high, std::optional<std::size_t> low) final;
 
     void set_direct_reader(DirectReader* reader) noexcept { direct_reader_ = reader; }
-    /// Whether receive_now() may find something.
-    bool readable() const noexcept {
-        return reading_ && (watch_.ready & READABLE) && is_reading() && !eof_read_ && !lost_;
+    /// Whether receive_now() is this one's to call, and may find something.
+    bool readable_for(const DirectReader& reader) const noexcept {
+        return direct_reader_ == &reader && readable();
     }
     /// Receives into the buffer. Nothing: there is nothing yet, or the stream has ended or failed, and the protocol was told.
     std::optional<std::size_t> receive_now(std::span<std::byte> buffer);
@@ -94,6 +94,9 @@ class StreamTransport : public Transport, private LoopResource {
 
     std::shared_ptr<StreamTransport> self() {
         return std::static_pointer_cast<StreamTransport>(shared_from_this());
+    }
+    bool readable() const noexcept {
+        return reading_ && (watch_.ready & READABLE) && is_reading() && !eof_read_ && !lost_;
     }
     bool lost() const noexcept { return lost_; }
     bool eof_read() const noexcept { return eof_read_; }

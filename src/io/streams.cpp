@@ -123,7 +123,7 @@ class StreamReaderState final : public DirectReader {
     StreamWait wait(const char* function) { return wait_for_data(function, false); }
     /// Suspends until something is fed, or can be received by receive().
     StreamWait wait_readable(const char* function) { return wait_for_data(function, true); }
-    bool readable() const noexcept { return direct_ && direct_->readable(); }
+    bool readable() const noexcept { return direct_ && direct_->readable_for(*this); }
 
     /// Receives at once, if there is something. What does not fit is kept.
     std::string receive(std::size_t most) {
