@@ -63,8 +63,7 @@ struct LoopCore {
     List<AsyncGeneratorBase> asyncgens;
     List<LoopResource> resources;
     std::vector<bool> transport_fds;  // descriptors that transports own: nobody else may watch them
-    LoopResource* workers =
-        nullptr;  // sync's threads for blocking calls, once there are any; one of the resources
+    LoopResource* workers = nullptr;  // sync's threads for blocking calls: one of the resources
     bool asyncgens_closed = false;
     std::function<Task<>(EventLoop&, AnyCoro, const TaskOptions&)> task_factory;
 
