@@ -278,7 +278,8 @@ class SocketDatagramTransport final : public DatagramTransport,
                 if (transport.linked()) transport.unlink();
             }
         } at_the_end{*this};
-        if (protocol_connected_) protocol->connection_lost(error);
+        if (protocol_connected_)
+            report("protocol.connection_lost() failed", [&] { protocol->connection_lost(error); });
     }
 
     static inline const std::optional<Address> NONE;

@@ -385,7 +385,15 @@ void StreamTransport::connection_lost(const std::exception_ptr& error) {
             transport.released();
         }
     } at_the_end{*this};
-    if (protocol_connected_) protocol->connection_lost(error);
+    if (!protocol_connected_) return;
+    try {  // write_ready() calls this, too: what is thrown there nobody else would catch
+        protocol->connection_lost(error);
+    } catch (const KeyboardInterrupt&) {
+        throw;
+    } catch (...) {
+        loop_.call_exception_handler(
+            {.message = "protocol.connection_lost() failed", .exception = std::current_exception()});
+    }
 }
 
 }  // namespace detail
