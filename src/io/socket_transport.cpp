@@ -27,6 +27,7 @@ SocketTransport::SocketTransport(EventLoop& loop, Socket socket, std::shared_ptr
 SocketTransport::~SocketTransport() { released(); }
 
 void SocketTransport::released() noexcept {
+    if (!loop_.is_closed()) flushed();  // who sends a file is to see that the connection is lost
     if (auto server = std::move(server_)) server->detach(*this);
 }
 
