@@ -59,9 +59,11 @@ Address kernel_address(const SocketAddress& address, int family) {
     if (family == AF_UNIX) {
         sockaddr_un un{};
         un.sun_family = AF_UNIX;
-        if (address.host.size() >= sizeof un.sun_path) throw ValueError("AF_UNIX path too long");
-        std::ranges::copy(address.host, un.sun_path);
         bool is_abstract = address.host.empty() || address.host.front() == '\0';
+        // A path has a NUL behind it; an abstract name has its length.
+        if (address.host.size() + (is_abstract ? 0 : 1) > sizeof un.sun_path)
+            throw ValueError("AF_UNIX path too long");
+        std::ranges::copy(address.host, un.sun_path);
         auto length = offsetof(sockaddr_un, sun_path) + address.host.size() + (is_abstract ? 0 : 1);
         return Address(reinterpret_cast<const sockaddr*>(&un), static_cast<socklen_t>(length));
     }

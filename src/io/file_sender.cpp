@@ -30,6 +30,7 @@ FileSender::FileSender(int file, std::int64_t offset, std::optional<std::int64_t
 FileSender::~FileSender() { ::lseek(file_, static_cast<off_t>(offset_ + total_), SEEK_SET); }
 
 FileSender::Step FileSender::step(int socket) {
+    if (by_hand_) return Step::UNSUPPORTED;
     constexpr std::uint64_t MOST = std::uint64_t{1} << 30;
     for (;;) {
         auto at = static_cast<off_t>(offset_ + total_);

@@ -22,7 +22,10 @@ class FileSender {
     Step step(int socket);
     /// For the way by hand: the next bytes of the file, none at its end. They are sent by the caller, who says how many were.
     std::string_view read_chunk();
-    void sent_by_hand(std::size_t size) noexcept { total_ += size; }
+    void sent_by_hand(std::size_t size) noexcept {
+        total_ += size;
+        by_hand_ = true;
+    }
 
     bool done() const noexcept { return ended_ || left() == 0; }
     std::size_t total() const noexcept { return total_; }
@@ -35,6 +38,7 @@ class FileSender {
     std::optional<std::uint64_t> count_;
     std::size_t total_ = 0;
     bool ended_ = false;
+    bool by_hand_ = false;  // the kernel could not, and is not asked again
     std::unique_ptr<char[]> chunk_;
 };
 
