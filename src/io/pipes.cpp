@@ -53,6 +53,8 @@ class ReadPipeTransport final : public PipeTransport {
         : PipeTransport(loop, std::move(descriptor), std::move(protocol)) {
         set_direction(READS);
     }
+    void write_eof() override { throw RuntimeError("this transport is for reading only"); }
+    bool can_write_eof() const override { return false; }
 
   private:
     void read_ended() override {
