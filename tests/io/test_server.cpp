@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <string>
@@ -10,6 +11,7 @@
 #include "coil/coil.hpp"
 #include "support/alive.hpp"
 #include "support/backends.hpp"
+#include "support/certificates.hpp"
 #include "support/errors.hpp"
 #include "support/run.hpp"
 
@@ -205,6 +207,146 @@ TEST_P(Servers, a_thousand_connections_come_and_go) {
         server.close();
         co_await server.wait_closed();
     }());
+}
+
+// ---- several hosts, options, Unix sockets
+
+TEST_P(Servers, several_hosts_and_each_address_once) {
+    run([]() -> Coro<> {
+        std::vector<std::string> hosts{"127.0.0.1", "127.0.0.2", "127.0.0.1"};
+        Server server = co_await start_server(read_to_end, hosts, 0);
+        EXPECT_EQ(server.sockets().size(), 2u);
+        EXPECT_EQ(server.sockets().at(0).getsockname().host, "127.0.0.1");
+        EXPECT_EQ(server.sockets().at(1).getsockname().host, "127.0.0.2");
+        server.close();
+        std::vector<std::string> elsewhere{"192.0.2.1"};
+        EXPECT_EQ(co_await thrown_by_await(start_server(read_to_end, elsewhere, 0)),
+                  "OSError: could not bind on any address out of [('192.0.2.1', 0)]");
+    }());
+}
+
+TEST_P(Servers, two_share_a_port_by_reuse_port_only) {
+    run([]() -> Coro<> {
+        ServerOptions options{.reuse_port = true};
+        Server first = co_await start_server(read_to_end, "127.0.0.1", 0, options);
+        Server second = co_await start_server(read_to_end, "127.0.0.1", port_of(first), options);
+        EXPECT_EQ(port_of(second), port_of(first));
+        EXPECT_THROW((co_await try_await(start_server(read_to_end, "127.0.0.1", port_of(first)))).value(),
+                     OSError);
+        first.close();
+        auto [reader, writer] = co_await open_connection("127.0.0.1", port_of(second));
+        writer.write_eof();
+        EXPECT_EQ(co_await reader.read(), "");
+        writer.close();
+        second.close();
+        co_await second.wait_closed();
+    }());
+}
+
+TEST_P(Servers, keep_alive_holds_for_each_connection) {
+    run([]() -> Coro<> {
+        for (bool keep : {true, false}) {
+            int seen = -1;
+            auto look = [&](StreamReader reader, StreamWriter writer) -> Coro<> {
+                seen = std::any_cast<TransportSocket>(writer.get_extra_info("socket"))
+                           .getsockopt(SOL_SOCKET, SO_KEEPALIVE);
+                co_await reader.read();
+                writer.close();
+            };
+            ServerOptions options{.keep_alive = keep};
+            Server server = co_await start_server(look, "127.0.0.1", 0, options);
+            auto [reader, writer] = co_await open_connection("127.0.0.1", port_of(server));
+            writer.write_eof();
+            EXPECT_EQ(co_await reader.read(), "");
+            EXPECT_EQ(seen, keep ? 1 : 0);
+            writer.close();
+            server.close();
+            co_await server.wait_closed();
+        }
+    }());
+}
+
+TEST_P(Servers, on_a_socket_that_is_bound) {
+    run([]() -> Coro<> {
+        Socket socket(AF_INET, SOCK_STREAM);
+        SocketAddress any{.host = "127.0.0.1"};
+        socket.bind(any);
+        int port = socket.getsockname().port;
+        Server server = co_await start_server(read_to_end, std::move(socket));
+        EXPECT_EQ(port_of(server), port);
+        auto [reader, writer] = co_await open_connection("127.0.0.1", port);
+        writer.write_eof();
+        EXPECT_EQ(co_await reader.read(), "");
+        writer.close();
+        server.close();
+        co_await server.wait_closed();
+        Socket datagram(AF_INET, SOCK_DGRAM);
+        std::string at = std::to_string(datagram.fileno());
+        EXPECT_EQ(co_await thrown_by_await(start_server(read_to_end, std::move(datagram))),
+                  "ValueError: A Stream Socket was expected, got descriptor " + at);
+    }());
+}
+
+TEST_P(Servers, a_unix_server_replaces_a_stale_socket_and_removes_its_own) {
+    support::TemporaryDirectory directory;
+    run([](const support::TemporaryDirectory& place) -> Coro<> {
+        std::string path = place.path("socket");
+        auto exists = [&] { return ::access(path.c_str(), F_OK) == 0; };
+        UnixServerOptions leave{.cleanup_socket = false};
+        Server stale = co_await start_unix_server(read_to_end, path, leave);
+        stale.close();
+        EXPECT_TRUE(exists());
+        Server first = co_await start_unix_server(read_to_end, path);
+        auto [reader, writer] = co_await open_unix_connection(path);
+        writer.write_eof();
+        EXPECT_EQ(co_await reader.read(), "");
+        writer.close();
+        // A second one takes the path; what the first one removes is not the second one's.
+        Server second = co_await start_unix_server(read_to_end, path);
+        first.close();
+        EXPECT_TRUE(exists());
+        second.close();
+        EXPECT_FALSE(exists());
+        std::string file = place.write("file", "no socket");
+        EXPECT_EQ(co_await thrown_by_await(start_unix_server(read_to_end, file)),
+                  "OSError: [Errno 98] Address '" + file + "' is already in use");
+        EXPECT_EQ(::access(file.c_str(), F_OK), 0);
+    }(directory));
+}
+
+TEST_P(Servers, a_unix_server_may_have_an_abstract_name) {
+    run([]() -> Coro<> {
+        std::string name("\0coil-test-server-", 18);
+        name += std::to_string(::getpid());
+        Server server = co_await start_unix_server(read_to_end, name);
+        EXPECT_EQ(server.sockets().at(0).getsockname().host, name);
+        auto [reader, writer] = co_await open_unix_connection(name);
+        writer.write_eof();
+        EXPECT_EQ(co_await reader.read(), "");
+        writer.close();
+        server.close();
+        co_await server.wait_closed();
+    }());
+}
+
+TEST_P(Servers, many_clients_are_aborted_at_once) {
+    std::size_t fds = support::open_fds();
+    run([]() -> Coro<> {
+        Server server = co_await start_server(read_to_end, "127.0.0.1", 0, {.backlog = 1000});
+        std::vector<Streams> clients;
+        for (int i = 0; i < 400; ++i)
+            clients.push_back(co_await open_connection("127.0.0.1", port_of(server)));
+        co_await coil::sleep(10ms);
+        server.close();
+        server.abort_clients();
+        co_await server.wait_closed();
+        for (auto& client : clients) {
+            EXPECT_EQ(co_await client.reader.read(), "");
+            client.writer.close();
+        }
+        co_await support::turns(3);
+    }());
+    EXPECT_EQ(support::open_fds(), fds);
 }
 
 }  // namespace
