@@ -321,7 +321,8 @@ class UringPoller final : public Poller {
         Slot& slot = slots_[index];
         if (slot.armed && is_ours()) {
             if (io_uring_sqe* request = next_request_if_any()) {
-                io_uring_prep_poll_remove(request, tag(index));
+                // Not POLL_REMOVE: that fails with EALREADY while an event is on its way, and the poll would stay, with the file.
+                io_uring_prep_cancel64(request, tag(index), 0);
                 io_uring_sqe_set_data64(request, IGNORED);
                 request->flags |= IOSQE_CQE_SKIP_SUCCESS;
             }
