@@ -377,8 +377,10 @@ Coro<std::string> read_some(State state, std::ptrdiff_t n) {
     if (n < 0) {
         std::string all;
         for (;;) {
-            while (state->data().empty() && !state->ended()) co_await state->wait("read");
-            state->check();
+            while (state->data().empty() && !state->ended()) {
+                co_await state->wait("read");
+                state->check();
+            }
             if (state->data().empty()) co_return all;
             std::string chunk = state->take(state->data().size());
             if (all.empty()) {

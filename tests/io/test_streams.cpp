@@ -195,6 +195,21 @@ TEST(StreamReader, an_exception_is_thrown_by_the_current_and_later_reads) {
     }());
 }
 
+TEST(StreamReader, an_exception_ends_a_read_of_all) {
+    run_virtual([]() -> Coro<> {
+        for (std::string_view before : {"", "some"}) {
+            StreamReader reader;
+            auto task = create_task(reader.read());
+            co_await coil::sleep(0s);
+            reader.feed_data(before);
+            co_await coil::sleep(0s);
+            reader.set_exception(std::make_exception_ptr(ConnectionResetError(ECONNRESET)));
+            EXPECT_EQ(co_await thrown_by_await(task),
+                      "ConnectionResetError: [Errno 104] Connection reset by peer");
+        }
+    }());
+}
+
 TEST(StreamReader, refuses_misuse) {
     EXPECT_EQ(thrown_by([] { return StreamReader(0); }), "ValueError: Limit cannot be <= 0");
     StreamReader reader;
