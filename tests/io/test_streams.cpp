@@ -1,9 +1,12 @@
 #include "coil/streams.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "coil/coil.hpp"
@@ -496,6 +499,37 @@ TEST_P(Streams, a_loop_that_ends_with_open_connections_leaves_nothing_behind) {
     // The backend's own descriptors belong to the fixture's loop; it was there before.
     EXPECT_EQ(support::open_fds(), fds);
     EXPECT_EQ(support::Alive::count(), alive);
+}
+
+TEST_P(Streams, a_peer_in_another_thread_sees_the_end_of_every_connection) {
+    // It takes the data while the connection is closed: the kernel has news of a descriptor that goes.
+    std::size_t fds = support::open_fds();
+    for (int round = 0; round < 500; ++round) {
+        auto [ours, theirs] = Socket::pair();
+        ::fcntl(theirs.fileno(), F_SETFL, 0);
+        timeval limit{20, 0};
+        ::setsockopt(theirs.fileno(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+        bool ended = false;
+        run([](Socket socket, int peer, bool& seen) -> Coro<> {
+            EventLoop& loop = get_running_loop();
+            coil::Event done;
+            std::thread reading([&] {
+                char buffer[100];
+                ssize_t size = 0;
+                while ((size = ::recv(peer, buffer, sizeof buffer, 0)) > 0) continue;
+                seen = size == 0;
+                loop.call_soon_threadsafe([&] { done.set(); });
+            });
+            auto [reader, writer] = co_await open_connection(std::move(socket));
+            co_await coil::sleep(0s);
+            writer.write("the last words");
+            co_await hang_up(writer);
+            co_await done.wait();
+            reading.join();
+        }(std::move(ours), theirs.fileno(), ended));
+        ASSERT_TRUE(ended) << "round " << round;
+    }
+    EXPECT_EQ(support::open_fds(), fds);
 }
 
 TEST_P(Streams, cancelling_any_operation_at_any_time_leaves_a_usable_connection) {
