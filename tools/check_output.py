@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Runs a program: it must exit with 0 and, if the file of expected output exists, print exactly that.
 
+With 77 the program says that it cannot run here, and why on stderr; that is passed on, for CTest to skip the test.
+
     check_output.py --expected FILE -- PROGRAM ARG...
 """
 
@@ -9,6 +11,8 @@ import difflib
 import subprocess
 import sys
 from pathlib import Path
+
+SKIPPED = 77
 
 
 def main() -> int:
@@ -19,6 +23,8 @@ def main() -> int:
 
     finished = subprocess.run(args.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     actual = finished.stdout.decode(errors="replace")
+    if finished.returncode == SKIPPED:
+        return SKIPPED
     if finished.returncode != 0:
         print(f"{actual}\n{args.command[0]}: exit status {finished.returncode}, not 0")
         return 1
