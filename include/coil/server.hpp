@@ -56,7 +56,7 @@ class Server {
     /// another call.
     Coro<> serve_forever();
     bool is_serving() const;
-    /// Closes, or aborts, all live connections.
+    /// Closes all live connections, with what they have buffered and over TLS with its end; or aborts them.
     void close_clients();
     void abort_clients();
     /// The listening sockets; none after `close()`.

@@ -207,8 +207,19 @@ std::vector<std::shared_ptr<SocketTransport>> ServerState::live() const {
     return transports;
 }
 
+namespace {
+
+/// The transport that the program writes to: over TLS not the socket's, which knows nothing of a close_notify.
+std::shared_ptr<Transport> outermost(std::shared_ptr<Transport> transport) {
+    while (auto tls = std::dynamic_pointer_cast<TlsProtocol>(transport->get_protocol()))
+        transport = tls->app_transport();
+    return transport;
+}
+
+}  // namespace
+
 void ServerState::close_clients() {
-    for (auto& transport : live()) transport->close();
+    for (auto& transport : live()) outermost(transport)->close();
 }
 
 void ServerState::abort_clients() {

@@ -14,6 +14,7 @@
 #include "support/certificates.hpp"
 #include "support/errors.hpp"
 #include "support/run.hpp"
+#include "support/tls.hpp"
 
 using namespace coil;
 using namespace std::chrono_literals;
@@ -70,6 +71,31 @@ TEST_P(Servers, close_clients_and_abort_clients_end_the_connections) {
             EXPECT_EQ(co_await reader.read(), "");
             writer.close();
         }
+    }());
+}
+
+TEST_P(Servers, close_clients_ends_tls_as_a_close_by_the_program_would) {
+    run([]() -> Coro<> {
+        SslContext serving = support::server_context();
+        SslContext asking = support::client_context();
+        // More than the kernel takes: what is buffered goes out before the end.
+        constexpr std::size_t SIZE = 20'000'000;
+        auto send_much = [](StreamReader reader, StreamWriter writer) -> Coro<> {
+            writer.write(std::string(SIZE, 'x'));
+            co_await reader.read();
+            writer.close();
+        };
+        Server server = co_await start_server(send_much, "127.0.0.1", 0, {.ssl = &serving});
+        auto [reader, writer] = co_await open_connection("127.0.0.1", port_of(server),
+                                                         {.ssl = &asking, .server_hostname = "localhost"});
+        co_await reader.readexactly(1);
+        server.close();
+        server.close_clients();
+        std::string rest = co_await reader.read();  // SslEofError if the stream was cut off
+        EXPECT_EQ(rest.size(), SIZE - 1);
+        writer.close();
+        co_await writer.wait_closed();
+        co_await server.wait_closed();
     }());
 }
 
