@@ -443,7 +443,9 @@ TEST_P(Connections, can_be_cancelled_at_every_turn) {
             }
             co_await support::turns(2);
             // A protocol that was told of its connection is told of the end.
-            if (made && made->events.starts_with("made")) EXPECT_EQ(made->events, "made lost(nothing)");
+            if (made && made->events.starts_with("made")) {
+                EXPECT_EQ(made->events, "made lost(nothing)");
+            }
             for (int fd = ::accept(server.fileno(), nullptr, nullptr); fd >= 0;
                  fd = ::accept(server.fileno(), nullptr, nullptr))
                 ::close(fd);
