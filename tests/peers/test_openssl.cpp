@@ -213,8 +213,9 @@ TEST_P(OpensslPeers, bad_certificates_are_refused) {
         context.load_verify_locations({.cadata = crl});
         context.set_verify_flags(context.verify_flags() | VERIFY_CRL_CHECK_LEAF);
         for (const Case& one : cases) {
-            auto listening = co_await s_server(
-                certificates().write(std::string(one.name) + ".pem", one.identity), {"-rev"});
+            std::vector<std::string> options{"-rev"};
+            std::string file = certificates().write(std::string(one.name) + ".pem", one.identity);
+            auto listening = co_await s_server(file, options);
             auto outcome = co_await try_await(open_connection(
                 "127.0.0.1", listening.port, {.ssl = &context, .server_hostname = "localhost"}));
             if (outcome) {
