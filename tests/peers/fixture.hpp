@@ -28,7 +28,9 @@ class Peers : public support::OnBackend {
         fds_ = support::open_fds();
     }
     void TearDown() override {
-        if (!IsSkipped()) EXPECT_EQ(support::open_fds(), fds_);
+        if (!IsSkipped()) {
+            EXPECT_EQ(support::open_fds(), fds_);
+        }
         OnBackend::TearDown();
     }
     void run(coil::Coro<> coro) {

@@ -4,7 +4,10 @@
 
 #include <sys/types.h>
 
+#include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "coil/sockets.hpp"
