@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <ctime>
 #include <fstream>
 #include <stdexcept>
 
@@ -68,8 +69,9 @@ Certificate new_certificate(const Subject& subject, long serial, EVP_PKEY* key, 
     X509* x = certificate.get();
     X509_set_version(x, 2);
     ASN1_INTEGER_set(X509_get_serialNumber(x), serial);
-    X509_gmtime_adj(X509_getm_notBefore(x), subject.valid_from);
-    X509_gmtime_adj(X509_getm_notAfter(x), subject.valid_until);
+    std::time_t now = std::time(nullptr);  // one for both: the second may end between them
+    X509_time_adj(X509_getm_notBefore(x), subject.valid_from, &now);
+    X509_time_adj(X509_getm_notAfter(x), subject.valid_until, &now);
     X509_set_pubkey(x, key);
     const auto* name = reinterpret_cast<const unsigned char*>(subject.name.c_str());
     X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_UTF8, name, -1, -1, 0);
