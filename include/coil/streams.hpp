@@ -150,9 +150,10 @@ class StreamReaderProtocol final : public BufferedProtocol,
   private:
     friend struct detail::StreamWriterState;
     friend class StreamWriter;
-    class Drain;
+    class Wait;
 
     Coro<> drain();
+    Coro<> wait_closed();
     Coro<> call_back(StreamWriter writer);
     void replace_transport(std::shared_ptr<Transport> transport);
 
@@ -162,7 +163,7 @@ class StreamReaderProtocol final : public BufferedProtocol,
     std::shared_ptr<Transport> transport_;
     std::optional<StreamWriter> writer_;  // of a server's: the connection outlives its callback
     detail::WaitQueue drainers_;
-    Future<> closed_;
+    detail::WaitQueue closers_;
     std::exception_ptr error_;
     bool paused_ = false;
     bool lost_ = false;

@@ -226,9 +226,9 @@ struct StreamWriterState {
 
 // ---- the protocol between a transport and its streams
 
-class StreamReaderProtocol::Drain final : public detail::WaitNode, public detail::OperationTag {
+class StreamReaderProtocol::Wait final : public detail::WaitNode, public detail::OperationTag {
   public:
-    explicit Drain(detail::WaitQueue& list) noexcept : WaitNode("StreamWriter.drain"), list_(list) {}
+    Wait(detail::WaitQueue& list, const char* description) noexcept : WaitNode(description), list_(list) {}
     bool await_ready() const noexcept { return false; }
     template <class Promise>
     void await_suspend(std::coroutine_handle<Promise> at) {
@@ -251,12 +251,9 @@ StreamReaderProtocol::StreamReaderProtocol(StreamReader reader, ClientConnected 
 
 StreamReaderProtocol::StreamReaderProtocol(StreamReader reader,
                                            std::shared_ptr<const ClientConnected> callback)
-    : loop_(get_running_loop()),
-      reader_(reader.state()),
-      callback_(std::move(callback)),
-      closed_(loop_.create_future()) {}
+    : loop_(get_running_loop()), reader_(reader.state()), callback_(std::move(callback)) {}
 
-StreamReaderProtocol::~StreamReaderProtocol() { closed_.state().mark_retrieved(); }
+StreamReaderProtocol::~StreamReaderProtocol() = default;
 
 void StreamReaderProtocol::connection_made(std::shared_ptr<Transport> transport) {
     if (!callback_ && reader_.use_count() == 1) {
@@ -333,11 +330,10 @@ void StreamReaderProtocol::connection_lost(std::exception_ptr error) {
         } else {
             reader_->set_exception(error);
         }
-        if (!closed_.done()) closed_.set_exception(error);
-    } else {
-        if (!reader_->ended()) reader_->feed_eof();
-        if (!closed_.done()) closed_.set_result();
+    } else if (!reader_->ended()) {
+        reader_->feed_eof();
     }
+    closers_.wake_all();
     drainers_.wake_all();
     transport_ = nullptr;
     writer_.reset();
@@ -347,9 +343,19 @@ Coro<> StreamReaderProtocol::drain() {
     auto keep = shared_from_this();
     if (lost_) throw ConnectionResetError("Connection lost");
     if (!paused_) co_return;
-    Drain wait(drainers_);
+    Wait wait(drainers_, "StreamWriter.drain");
     co_await std::move(wait);
     if (lost_ && error_) std::rethrow_exception(error_);
+}
+
+// A list, not asyncio's future: who stops waiting does not end the waits of others, now or later.
+Coro<> StreamReaderProtocol::wait_closed() {
+    auto keep = shared_from_this();
+    if (!lost_) {
+        Wait wait(closers_, "StreamWriter.wait_closed");
+        co_await std::move(wait);
+    }
+    if (error_) std::rethrow_exception(error_);
 }
 
 // ---- StreamReader
@@ -516,12 +522,6 @@ Coro<std::optional<std::string>> StreamReader::next() { return next_line(state_)
 
 // ---- StreamWriter
 
-namespace {
-
-Coro<> wait_until_closed(Future<> closed) { co_await closed; }
-
-}  // namespace
-
 void StreamWriter::write(std::string_view data) { state_->transport->write(data); }
 void StreamWriter::write(std::span<const std::byte> data) {
     write(std::string_view(reinterpret_cast<const char*>(data.data()), data.size()));  // bytes are chars
@@ -548,7 +548,7 @@ bool StreamWriter::can_write_eof() const { return state_->transport->can_write_e
 void StreamWriter::write_eof() { state_->transport->write_eof(); }
 void StreamWriter::close() { state_->transport->close(); }
 bool StreamWriter::is_closing() const { return state_->transport->is_closing(); }
-Coro<> StreamWriter::wait_closed() { return wait_until_closed(state_->protocol->closed_); }
+Coro<> StreamWriter::wait_closed() { return state_->protocol->wait_closed(); }
 std::any StreamWriter::get_extra_info(std::string_view name) const {
     return state_->transport->get_extra_info(name);
 }

@@ -532,6 +532,23 @@ TEST_P(Streams, a_peer_in_another_thread_sees_the_end_of_every_connection) {
     EXPECT_EQ(support::open_fds(), fds);
 }
 
+TEST_P(Streams, a_cancelled_wait_closed_ends_no_other) {
+    run([]() -> Coro<> {
+        Server server = co_await start_server(echo, "127.0.0.1", 0);
+        auto [reader, writer] = co_await open_connection("127.0.0.1", port_of(server));
+        auto first = create_task(writer.wait_closed());
+        auto second = create_task(writer.wait_closed());
+        co_await support::turns(2);
+        first.cancel();
+        co_await try_await(first);
+        EXPECT_TRUE(first.cancelled());
+        EXPECT_FALSE(second.done());
+        writer.close();
+        co_await second;
+        co_await writer.wait_closed();
+    }());
+}
+
 TEST_P(Streams, cancelling_any_operation_at_any_time_leaves_a_usable_connection) {
     std::size_t fds = support::open_fds();
     run([]() -> Coro<> {
