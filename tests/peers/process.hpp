@@ -19,6 +19,7 @@ namespace peers {
 class Process {
   public:
     struct Result {
+        Result() = default;  // no aggregate: GCC 12 destroys those twice in a co_await
         int exit_code = -1;  // -1: a signal ended it
         std::string output;  // what was not read before
     };

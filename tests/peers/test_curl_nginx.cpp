@@ -42,7 +42,8 @@ Coro<Process::Result> curl(std::vector<std::string> more) {
                                      "--max-time", "50", "-H",  "Expect:"};
     command.insert(command.end(), more.begin(), more.end());
     auto process = co_await Process::start(std::move(command));
-    co_return co_await process.finish();
+    auto ended = co_await process.finish();
+    co_return ended;
 }
 
 TEST_P(HttpPeers, curl_gets_and_posts_by_https) {
