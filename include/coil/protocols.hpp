@@ -13,8 +13,8 @@
 
 namespace coil {
 
-/// What every transport tells its protocol. All calls come from the loop; inside a call of the transport's only
-/// `pause_writing`, in the write that fills the buffer, and `error_received`, in the send that fails.
+/// What every transport tells its protocol. All calls come from the loop, never inside a call of the transport's, but for
+/// `pause_writing`, which comes inside the write that fills the buffer.
 class BaseProtocol {
   public:
     virtual ~BaseProtocol() = default;

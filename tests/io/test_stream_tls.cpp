@@ -258,7 +258,8 @@ TEST_P(TlsStreams, over_a_given_socket) {
         co_await listening.start();
         SslContext context = client_context();
         Socket socket(AF_INET, SOCK_STREAM);
-        co_await get_running_loop().sock_connect(socket, SocketAddress{"127.0.0.1", listening.port});
+        SocketAddress address{"127.0.0.1", listening.port};
+        co_await get_running_loop().sock_connect(socket, address);
         auto [reader, writer] =
             co_await open_connection(std::move(socket), {.ssl = &context, .server_hostname = "localhost"});
         auto [server_reader, server_writer] = co_await listening.accepted.get();
@@ -846,7 +847,12 @@ TEST_P(TlsStreams, cancelling_reads_and_drains_loses_no_byte) {
             co_await try_await(draining);
             reading.cancel();
             auto read = co_await try_await(reading);
-            std::string got = read ? read.value() : co_await reader.readline();
+            std::string got;
+            if (read) {
+                got = read.value();
+            } else {
+                got = co_await reader.readline();
+            }
             EXPECT_EQ(got, message);
         }
         // A drain that really waits.

@@ -1,5 +1,6 @@
 // Ten thousand connections at once, which echo for a minute: nothing is lost, and what an idle one costs is reported.
 // COIL_STRESS_SECONDS: another time; COIL_STRESS_CONNECTIONS: another number.
+// LABEL: long
 
 #include <gtest/gtest.h>
 #include <malloc.h>
