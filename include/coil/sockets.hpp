@@ -14,8 +14,14 @@
 
 namespace coil {
 
-/// Where a socket is bound or connected.
+/// Where a socket is bound or connected. No aggregate: GCC 12 would destroy a braced one twice within a co_await.
 struct SocketAddress {
+    SocketAddress() noexcept = default;
+    SocketAddress(std::string its_host, int its_port = 0, std::uint32_t its_flowinfo = 0,
+                  std::uint32_t its_scope_id = 0) noexcept
+        : host(std::move(its_host)), port(its_port), flowinfo(its_flowinfo), scope_id(its_scope_id) {}
+    SocketAddress(const char* its_host, int its_port = 0) : SocketAddress(std::string(its_host), its_port) {}
+
     std::string host;  // numeric; the path of a Unix socket (an abstract one begins with a NUL)
     int port = 0;
     std::uint32_t flowinfo = 0;  // IPv6

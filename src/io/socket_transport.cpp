@@ -24,10 +24,15 @@ SocketTransport::SocketTransport(EventLoop& loop, Socket socket, std::shared_ptr
     if (server_) server_->attach(*this);
 }
 
-SocketTransport::~SocketTransport() { released(); }
+// The loop may be gone already: see loop_closed().
+SocketTransport::~SocketTransport() { leave_server(); }
 
 void SocketTransport::released() noexcept {
     if (!loop_.is_closed()) flushed();  // who sends a file is to see that the connection is lost
+    leave_server();
+}
+
+void SocketTransport::leave_server() noexcept {
     if (auto server = std::move(server_)) server->detach(*this);
 }
 

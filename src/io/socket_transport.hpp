@@ -33,6 +33,7 @@ class SocketTransport final : public StreamTransport {
     const char* kind() const noexcept override { return "socket transport"; }
     void flushed() override;
     void released() noexcept override;
+    void leave_server() noexcept;
 
     std::shared_ptr<ServerState> server_;
     Writable* writable_ = nullptr;  // who sends a file

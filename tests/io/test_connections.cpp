@@ -108,7 +108,7 @@ void close_hard(const TransportSocket& socket) {
 Coro<std::pair<Socket, Socket>> tcp_pair() {
     EventLoop& loop = get_running_loop();
     Socket server(AF_INET, SOCK_STREAM);
-    SocketAddress any{.host = "127.0.0.1"};
+    SocketAddress any{"127.0.0.1"};
     server.bind(any);
     server.listen(1);
     Socket client(AF_INET, SOCK_STREAM);
@@ -123,7 +123,7 @@ Socket listen_on(int family, const std::string& host, int port = 0) {
     int on = 1;
     socket.setsockopt(SOL_SOCKET, SO_REUSEADDR, on);
     if (family == AF_INET6) socket.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, on);
-    socket.bind({.host = host, .port = port});
+    socket.bind({host, port});
     socket.listen(100);
     return socket;
 }
@@ -376,7 +376,7 @@ TEST_P(Connections, the_next_address_is_tried_after_the_delay) {
         // The first address has a queue of connections that is full, and answers nobody.
         Socket deaf(found[0].family, SOCK_STREAM);
         if (found[0].family == AF_INET6) deaf.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 1);
-        deaf.bind({.host = found[0].address.host});
+        deaf.bind({found[0].address.host});
         deaf.listen(0);
         SocketAddress at = deaf.getsockname();
         std::vector<Socket> fillers;
@@ -398,7 +398,7 @@ TEST_P(Connections, the_next_address_is_tried_after_the_delay) {
         server.close();
         Socket deaf_too(found[1].family, SOCK_STREAM);
         deaf_too.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1);
-        deaf_too.bind({.host = found[1].address.host, .port = at.port});
+        deaf_too.bind({found[1].address.host, at.port});
         co_await support::turns(3);
         std::size_t fds = support::open_fds();
         for (int round = 0; round < 40; ++round) {
@@ -464,7 +464,7 @@ TEST_P(Connections, over_unix_sockets) {
         EXPECT_EQ(co_await thrown_by_await(loop.create_unix_connection(recorder, std::string(200, '/'))),
                   "ValueError: AF_UNIX path too long");
         Socket server(AF_UNIX, SOCK_STREAM);
-        server.bind({.host = path});
+        server.bind({path});
         server.listen(10);
         auto [transport, protocol] = co_await loop.create_unix_connection(recorder, path);
         EXPECT_EQ(std::any_cast<SocketAddress>(transport->get_extra_info("peername")).host, path);

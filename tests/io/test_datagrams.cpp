@@ -103,12 +103,12 @@ TEST_P(Datagrams, bound_and_connected_endpoints_talk) {
         EXPECT_EQ(heard->sender, name_of(client));
         server->sendto("answer", heard->sender);
         EXPECT_EQ(co_await answers->inbox.get(), "answer");
-        SocketAddress other{.host = "127.0.0.1", .port = 1};
+        SocketAddress other{"127.0.0.1", 1};
         EXPECT_EQ(thrown_by([&] { client->sendto("x", other); }),
                   "ValueError: Invalid address: must be none or " + to_string(address));
         EXPECT_EQ(thrown_by([&] { server->sendto("x"); }),
                   "ValueError: sendto() needs an address: the endpoint is not connected");
-        SocketAddress name{.host = "localhost", .port = 1};
+        SocketAddress name{"localhost", 1};
         EXPECT_EQ(thrown_by([&] { server->sendto("x", name); }),
                   "ValueError: 'localhost' is not a numeric address of the socket's family");
         co_await close(client, answers);
@@ -123,7 +123,7 @@ TEST_P(Datagrams, errors_of_earlier_messages_come_by_error_received) {
         SocketAddress nobody;
         {
             Socket gone(AF_INET, SOCK_DGRAM);
-            SocketAddress any{.host = "127.0.0.1"};
+            SocketAddress any{"127.0.0.1"};
             gone.bind(any);
             nobody = gone.getsockname();
         }
@@ -149,7 +149,7 @@ TEST_P(Datagrams, errors_of_earlier_messages_come_by_error_received) {
 TEST_P(Datagrams, broadcast_needs_its_option) {
     run([]() -> Coro<> {
         EventLoop& loop = get_running_loop();
-        SocketAddress everybody{.host = "127.255.255.255", .port = 9};
+        SocketAddress everybody{"127.255.255.255", 9};
         DatagramOptions plain{.local_addr = {"127.0.0.1", 0}};
         auto [narrow, told] = co_await loop.create_datagram_endpoint(recorder, plain);
         narrow->sendto("x", everybody);

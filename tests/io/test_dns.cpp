@@ -38,7 +38,7 @@ TEST_P(Names, services_are_numbers_or_names) {
         EXPECT_EQ(by_number.at(0).type, SOCK_STREAM);
         EXPECT_EQ(by_number.at(0).proto, IPPROTO_TCP);
         EXPECT_EQ(by_number.at(0).canonname, "");
-        EXPECT_EQ(by_number.at(0).address, (SocketAddress{.host = "127.0.0.1", .port = 80}));
+        EXPECT_EQ(by_number.at(0).address, (SocketAddress{"127.0.0.1", 80}));
         auto by_text = co_await loop.getaddrinfo("127.0.0.1", "8080", stream);
         EXPECT_EQ(by_text.at(0).address.port, 8080);
         // Without a type: one entry for each.
@@ -76,16 +76,16 @@ TEST_P(Names, families_and_flags) {
 TEST_P(Names, of_addresses) {
     run([]() -> Coro<> {
         EventLoop& loop = get_running_loop();
-        SocketAddress address{.host = "127.0.0.1", .port = 80};
+        SocketAddress address{"127.0.0.1", 80};
         auto [host, service] = co_await loop.getnameinfo(address, NI_NUMERICHOST | NI_NUMERICSERV);
         EXPECT_EQ(host, "127.0.0.1");
         EXPECT_EQ(service, "80");
-        SocketAddress v6{.host = "::1", .port = 80};
+        SocketAddress v6{"::1", 80};
         EXPECT_EQ((co_await loop.getnameinfo(v6, NI_NUMERICHOST | NI_NUMERICSERV)).first, "::1");
-        SocketAddress name{.host = "localhost", .port = 80};
+        SocketAddress name{"localhost", 80};
         EXPECT_EQ(co_await thrown_by_await(loop.getnameinfo(name)),
                   "ValueError: getnameinfo() needs a numeric address, not 'localhost'");
-        SocketAddress port{.host = "127.0.0.1", .port = 70'000};
+        SocketAddress port{"127.0.0.1", 70'000};
         EXPECT_EQ(co_await thrown_by_await(loop.getnameinfo(port)),
                   "ValueError: a port is 0 to 65535, not 70000");
     }());

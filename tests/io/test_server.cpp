@@ -295,7 +295,7 @@ TEST_P(Servers, keep_alive_holds_for_each_connection) {
 TEST_P(Servers, on_a_socket_that_is_bound) {
     run([]() -> Coro<> {
         Socket socket(AF_INET, SOCK_STREAM);
-        SocketAddress any{.host = "127.0.0.1"};
+        SocketAddress any{"127.0.0.1"};
         socket.bind(any);
         int port = socket.getsockname().port;
         Server server = co_await start_server(read_to_end, std::move(socket));

@@ -29,7 +29,7 @@ using support::thrown_by_await;
 
 namespace {
 
-SocketAddress local(int port = 0) { return {.host = "127.0.0.1", .port = port}; }
+SocketAddress local(int port = 0) { return {"127.0.0.1", port}; }
 
 /// A listening socket on a free port.
 Socket listening(int backlog = 128) {
@@ -94,32 +94,32 @@ TEST(SocketAddress, survives_the_kernel) {
 
 TEST(SocketAddress, of_ipv6_keeps_its_scope) {
     Socket v6(AF_INET6, SOCK_DGRAM);
-    v6.bind({.host = "::1"});
+    v6.bind({"::1"});
     EXPECT_EQ(v6.getsockname().host, "::1");
     EXPECT_EQ(v6.getsockname().scope_id, 0u);
     // A link-local address means nothing without its interface; there is none with this number.
     Socket scoped(AF_INET6, SOCK_DGRAM);
-    EXPECT_EQ(thrown_by([&] { scoped.bind({.host = "fe80::1", .scope_id = 4'000'000}); }),
+    EXPECT_EQ(thrown_by([&] { scoped.bind({"fe80::1", 0, 0, 4'000'000}); }),
               "OSError: [Errno 19] No such device");
-    EXPECT_THROW(scoped.bind({.host = "127.0.0.1"}), ValueError);
+    EXPECT_THROW(scoped.bind({"127.0.0.1"}), ValueError);
 }
 
 TEST(SocketAddress, that_is_no_address_is_a_value_error) {
     Socket socket(AF_INET, SOCK_STREAM);
-    EXPECT_EQ(thrown_by([&] { socket.bind({.host = "localhost"}); }),
+    EXPECT_EQ(thrown_by([&] { socket.bind({"localhost"}); }),
               "ValueError: 'localhost' is not a numeric address of the socket's family");
-    EXPECT_EQ(thrown_by([&] { socket.bind({.host = "::1"}); }),
+    EXPECT_EQ(thrown_by([&] { socket.bind({"::1"}); }),
               "ValueError: '::1' is not a numeric address of the socket's family");
     for (int port : {-1, 65536, 1 << 20}) EXPECT_THROW(socket.bind(local(port)), ValueError) << port;
     Socket path(AF_UNIX, SOCK_STREAM);
-    EXPECT_EQ(thrown_by([&] { path.bind({.host = std::string(200, 'x')}); }),
+    EXPECT_EQ(thrown_by([&] { path.bind({std::string(200, 'x')}); }),
               "ValueError: AF_UNIX path too long");
 }
 
 TEST(SocketAddress, of_unix_is_a_path_an_abstract_name_or_chosen_by_the_kernel) {
     support::TemporaryDirectory directory;
     Socket path(AF_UNIX, SOCK_STREAM);
-    path.bind({.host = directory.path("socket")});
+    path.bind({directory.path("socket")});
     EXPECT_EQ(path.getsockname().host, directory.path("socket"));
     EXPECT_EQ(path.getsockname().port, 0);
 
@@ -129,7 +129,7 @@ TEST(SocketAddress, of_unix_is_a_path_an_abstract_name_or_chosen_by_the_kernel) 
         name += std::to_string(::getpid());
         name.resize(1 + size, '\0');
         Socket abstract(AF_UNIX, SOCK_DGRAM);
-        abstract.bind({.host = name});
+        abstract.bind({name});
         EXPECT_EQ(abstract.getsockname().host, name) << size;
     }
 
@@ -664,7 +664,7 @@ TEST_P(SocketMethods, connect_refused_unreachable_and_twice) {
 
         // A multicast group is nothing that TCP connects to.
         Socket other(AF_INET, SOCK_STREAM);
-        SocketAddress group{.host = "224.0.0.1", .port = 80};
+        SocketAddress group{"224.0.0.1", 80};
         EXPECT_EQ(co_await thrown_by_await(loop.sock_connect(other, group)),
                   "OSError: [Errno 101] Connect call failed ('224.0.0.1', 80)");
 
@@ -688,10 +688,10 @@ TEST_P(SocketMethods, connect_resolves_names) {
         EventLoop& loop = get_running_loop();
         Socket server = listening();
         Socket client(AF_INET, SOCK_STREAM);
-        SocketAddress name{.host = "localhost", .port = server.getsockname().port};
+        SocketAddress name{"localhost", server.getsockname().port};
         co_await loop.sock_connect(client, name);
         EXPECT_EQ(client.getpeername(), server.getsockname());
-        SocketAddress unknown{.host = "no-such-host.invalid", .port = 80};
+        SocketAddress unknown{"no-such-host.invalid", 80};
         Socket other(AF_INET, SOCK_STREAM);
         auto failed = co_await try_await(loop.sock_connect(other, unknown));
         EXPECT_THROW(failed.value(), GaiError);
@@ -702,7 +702,7 @@ TEST_P(SocketMethods, connect_to_unix_sockets) {
     support::TemporaryDirectory directory;
     run([](const support::TemporaryDirectory& place) -> Coro<> {
         EventLoop& loop = get_running_loop();
-        SocketAddress path{.host = place.path("socket")};
+        SocketAddress path{place.path("socket")};
         Socket client(AF_UNIX, SOCK_STREAM);
         EXPECT_EQ(co_await thrown_by_await(loop.sock_connect(client, path)),
                   "FileNotFoundError: [Errno 2] Connect call failed " + to_string(path));
@@ -830,7 +830,7 @@ TEST_P(SocketMethods, datagrams_with_their_addresses) {
 
         EXPECT_EQ(co_await thrown_by_await(loop.sock_sendto(a, std::string(70'000, 'x'), to_b)),
                   "OSError: [Errno 90] Message too long");
-        SocketAddress name{.host = "localhost", .port = 9};
+        SocketAddress name{"localhost", 9};
         EXPECT_EQ(co_await thrown_by_await(loop.sock_sendto(a, "x", name)),
                   "ValueError: 'localhost' is not a numeric address of the socket's family");
     }());

@@ -847,7 +847,7 @@ TEST_P(TlsProtocols, other_programs_understand_it) {
         const std::string& authority = support::certificates().ca_file;
         for (const char* version : {"-tls1_2", "-tls1_3"}) {
             Socket listening(AF_INET, SOCK_STREAM);
-            SocketAddress any{.host = "127.0.0.1"};
+            SocketAddress any{"127.0.0.1"};
             listening.bind(any);
             listening.listen();
             End<> server;
