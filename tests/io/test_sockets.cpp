@@ -112,8 +112,7 @@ TEST(SocketAddress, that_is_no_address_is_a_value_error) {
               "ValueError: '::1' is not a numeric address of the socket's family");
     for (int port : {-1, 65536, 1 << 20}) EXPECT_THROW(socket.bind(local(port)), ValueError) << port;
     Socket path(AF_UNIX, SOCK_STREAM);
-    EXPECT_EQ(thrown_by([&] { path.bind({std::string(200, 'x')}); }),
-              "ValueError: AF_UNIX path too long");
+    EXPECT_EQ(thrown_by([&] { path.bind({std::string(200, 'x')}); }), "ValueError: AF_UNIX path too long");
 }
 
 TEST(SocketAddress, of_unix_is_a_path_an_abstract_name_or_chosen_by_the_kernel) {
