@@ -2,6 +2,7 @@
 
 // Connections with transports and protocols: `loop.create_connection` and its relatives. Coroutines use <coil/streams.hpp>.
 
+#include <concepts>
 #include <cstddef>
 #include <functional>
 #include <memory>
@@ -26,7 +27,8 @@ class HostPort {
     HostPort() = default;
     HostPort(std::string_view host, int port = 0) noexcept : host_(host), port_(port), given_(true) {}
     HostPort(const char* host, int port = 0) noexcept : HostPort(std::string_view(host), port) {}
-    HostPort(const SocketAddress& address) noexcept : HostPort(address.host, address.port) {}
+    template <std::same_as<SocketAddress> Address>  // not what converts to one
+    HostPort(const Address& address) noexcept : HostPort(address.host, address.port) {}
 
     explicit operator bool() const noexcept { return given_; }
     std::string_view host() const noexcept { return host_; }

@@ -198,6 +198,17 @@ class EventLoop {
     void set_task_factory(TaskFactory factory) { core_.task_factory = std::move(factory); }
     const TaskFactory& get_task_factory() const noexcept { return core_.task_factory; }
 
+    // ---- executors (sync/executors.cpp, <coil/executors.hpp>)
+
+    /// Calls `f(args…)` in an executor, null: the loop's default one, a ThreadPoolExecutor made on demand. Gives a Future; when
+    /// that is cancelled, a call that has not begun never does. The executor must outlive the call.
+    template <class F, class... Args>
+    auto run_in_executor(Executor* executor, F&& f, Args&&... args);
+    void set_default_executor(std::shared_ptr<ThreadPoolExecutor> executor);
+    /// Waits, in another thread, until the default executor's calls are over; gives up with a warning when time is up. From then on
+    /// the default executor takes no calls.
+    Coro<> shutdown_default_executor(std::optional<Duration> timeout = {});
+
     // ---- descriptors
 
     /// Calls `f(args…)` once a turn while `fd` is readable. Replaces the descriptor's former reader.
@@ -301,6 +312,15 @@ class EventLoop {
     auto connect_read_pipe(Factory factory, int fd);
     template <class Factory>
     auto connect_write_pipe(Factory factory, int fd);
+
+    // ---- processes (io/subprocess.cpp, <coil/subprocess.hpp>). `factory()` gives a shared_ptr to a SubprocessProtocol, P; what is
+    // awaited gives Connected<SubprocessTransport, P>. Standard streams that no option speaks of are pipes.
+
+    template <class Factory, class Options = SubprocessOptions>
+    auto subprocess_exec(Factory factory, std::string program, std::vector<std::string> args = {},
+                         Options options = {});
+    template <class Factory, class Options = SubprocessOptions>
+    auto subprocess_shell(Factory factory, std::string command, Options options = {});
 
     // ---- signals (io/)
 

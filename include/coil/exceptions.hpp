@@ -89,6 +89,24 @@ class SendfileNotAvailableError : public RuntimeError {
     using RuntimeError::RuntimeError;
 };
 
+/// An executor that can do nothing more.
+class BrokenExecutor : public RuntimeError {
+  public:
+    using RuntimeError::RuntimeError;
+};
+
+/// A thread's initializer has failed.
+class BrokenThreadPool : public BrokenExecutor {
+  public:
+    using BrokenExecutor::BrokenExecutor;
+};
+
+/// A worker process ended abruptly.
+class BrokenProcessPool : public BrokenExecutor {
+  public:
+    using BrokenExecutor::BrokenExecutor;
+};
+
 /// The stream ended before what was asked for had arrived.
 class IncompleteReadError : public std::runtime_error {
   public:

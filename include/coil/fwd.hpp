@@ -32,6 +32,13 @@ class Outcome;
 template <class T>
 class AsyncGenerator;
 
+namespace concurrent {
+template <class T = void>
+class Future;
+}
+class Executor;
+class ThreadPoolExecutor;
+
 class AnyCoro;
 class TaskGroup;
 class Timeout;
@@ -42,12 +49,15 @@ class StreamingProtocol;
 class Protocol;
 class BufferedProtocol;
 class DatagramProtocol;
+class SubprocessProtocol;
 class BaseTransport;
 class Transport;
 class DatagramTransport;
+class SubprocessTransport;
 class StreamReader;
 class StreamWriter;
 class Server;
+class Process;
 class Socket;
 class TransportSocket;
 class SslContext;
@@ -61,6 +71,7 @@ struct StartTlsOptions;
 struct ServerOptions;
 struct UnixServerOptions;
 struct DatagramOptions;
+struct SubprocessOptions;
 
 class File;
 

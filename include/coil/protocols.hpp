@@ -66,4 +66,14 @@ class DatagramProtocol : public BaseProtocol {
     virtual void error_received(std::exception_ptr error);
 };
 
+/// A child process. First connection_made; then data, ends of pipes and process_exited in any order; connection_lost last.
+class SubprocessProtocol : public BaseProtocol {
+  public:
+    virtual void connection_made(std::shared_ptr<SubprocessTransport> transport);
+    /// What the child wrote; 1 is its standard output, 2 its standard error. The view is valid during the call.
+    virtual void pipe_data_received(int fd, std::string_view data);
+    virtual void pipe_connection_lost(int fd, std::exception_ptr error);
+    virtual void process_exited() {}
+};
+
 }  // namespace coil

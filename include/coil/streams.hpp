@@ -65,6 +65,8 @@ class StreamReader {
 
     /// True if the stream has ended and everything was read.
     bool at_eof() const;
+    /// False: of no stream, as `Process::stdout_()` without a pipe. Every other call is a RuntimeError then.
+    explicit operator bool() const noexcept { return state_ != nullptr; }
 
     // ---- the feeding side
     void feed_data(std::string_view data);
@@ -77,9 +79,15 @@ class StreamReader {
     /// For coil's own layers.
     explicit StreamReader(std::shared_ptr<detail::StreamReaderState> state) noexcept
         : state_(std::move(state)) {}
-    const std::shared_ptr<detail::StreamReaderState>& state() const noexcept { return state_; }
+    const std::shared_ptr<detail::StreamReaderState>& state() const {
+        if (!state_) throw_no_stream("StreamReader");
+        return state_;
+    }
 
   private:
+    friend class StreamWriter;
+    [[noreturn]] static void throw_no_stream(const char* which);
+
     std::shared_ptr<detail::StreamReaderState> state_;
 };
 
@@ -110,6 +118,8 @@ class StreamWriter {
     /// See `BaseTransport::get_extra_info`.
     std::any get_extra_info(std::string_view name) const;
     std::shared_ptr<Transport> transport() const;
+    /// False: of no stream, as `Process::stdin_()` without a pipe. Every other call is a RuntimeError then.
+    explicit operator bool() const noexcept { return state_ != nullptr; }
 
     /// A writer for a transport that was made by hand, as for a pipe. `reader`: its error is thrown by drain().
     StreamWriter(std::shared_ptr<Transport> transport, std::shared_ptr<StreamReaderProtocol> protocol,
@@ -123,6 +133,10 @@ class StreamWriter {
     static Coro<> drain(std::shared_ptr<detail::StreamWriterState> state);
     static Coro<> upgrade(std::shared_ptr<detail::StreamWriterState> state,
                           Coro<std::shared_ptr<Transport>> upgrading);
+    const std::shared_ptr<detail::StreamWriterState>& state() const {
+        if (!state_) StreamReader::throw_no_stream("StreamWriter");
+        return state_;
+    }
 
     std::shared_ptr<detail::StreamWriterState> state_;
 };

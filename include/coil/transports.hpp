@@ -91,6 +91,22 @@ class DatagramTransport : public virtual BaseTransport {
     virtual std::shared_ptr<DatagramProtocol> get_protocol() const = 0;
 };
 
+/// A child process and the parent's ends of its pipes.
+class SubprocessTransport : public virtual BaseTransport {
+  public:
+    virtual int get_pid() const = 0;
+    /// Nothing while it runs; -N after signal N.
+    virtual std::optional<int> get_returncode() const = 0;
+    /// Of a standard stream, 0 to 2; null if it is no pipe.
+    virtual std::shared_ptr<Transport> get_pipe_transport(int fd) const = 0;
+    /// ProcessLookupError once it is known to be gone.
+    virtual void send_signal(int signal_number) = 0;
+    /// SIGTERM.
+    virtual void terminate() = 0;
+    /// SIGKILL. `close()` does the same, and closes the pipes.
+    virtual void kill() = 0;
+};
+
 /// What `create_connection` and its relatives give: `auto [transport, protocol] = co_await …`.
 template <class T, class P>
 struct Connected {

@@ -149,6 +149,8 @@ void Runner::close() {
     try {
         cancel_all_tasks();
         loop_->run_until_complete(loop_->shutdown_asyncgens());
+        constexpr std::chrono::minutes JOIN_TIMEOUT{5};
+        loop_->run_until_complete(loop_->shutdown_default_executor(JOIN_TIMEOUT));
     } catch (...) {
         error = std::current_exception();
     }

@@ -362,13 +362,17 @@ Coro<> StreamReaderProtocol::wait_closed() {
 
 StreamReader::StreamReader(std::size_t limit) : state_(std::make_shared<detail::StreamReaderState>(limit)) {}
 
-bool StreamReader::at_eof() const { return state_->at_eof(); }
-void StreamReader::feed_data(std::string_view data) { state_->feed(data); }
-void StreamReader::feed_eof() { state_->feed_eof(); }
-void StreamReader::set_exception(std::exception_ptr error) { state_->set_exception(std::move(error)); }
-std::exception_ptr StreamReader::exception() const { return state_->exception(); }
+void StreamReader::throw_no_stream(const char* which) {
+    throw RuntimeError(fmt::format("this {} belongs to no stream", which));
+}
+
+bool StreamReader::at_eof() const { return state()->at_eof(); }
+void StreamReader::feed_data(std::string_view data) { state()->feed(data); }
+void StreamReader::feed_eof() { state()->feed_eof(); }
+void StreamReader::set_exception(std::exception_ptr error) { state()->set_exception(std::move(error)); }
+std::exception_ptr StreamReader::exception() const { return state()->exception(); }
 void StreamReader::set_transport(std::shared_ptr<Transport> transport) {
-    state_->set_transport(std::move(transport));
+    state()->set_transport(std::move(transport));
 }
 
 // The coroutines below keep the state, not the handle: the handle may go while they wait.
@@ -504,32 +508,32 @@ Coro<std::optional<std::string>> next_line(State state) {
 
 }  // namespace
 
-Coro<std::string> StreamReader::read(std::ptrdiff_t n) { return read_some(state_, n); }
+Coro<std::string> StreamReader::read(std::ptrdiff_t n) { return read_some(state(), n); }
 Coro<std::size_t> StreamReader::read_into(std::span<std::byte> buffer) {
-    return read_bytes_into(state_, buffer);
+    return read_bytes_into(state(), buffer);
 }
-Coro<std::string> StreamReader::readline() { return read_line(state_); }
-Coro<std::string> StreamReader::readexactly(std::size_t n) { return read_exactly(state_, n); }
+Coro<std::string> StreamReader::readline() { return read_line(state()); }
+Coro<std::string> StreamReader::readexactly(std::size_t n) { return read_exactly(state(), n); }
 Coro<std::string> StreamReader::readuntil(std::string separator) {
     std::vector<std::string> one;
     one.push_back(std::move(separator));
-    return read_until(state_, std::move(one));
+    return read_until(state(), std::move(one));
 }
 Coro<std::string> StreamReader::readuntil(std::vector<std::string> separators) {
-    return read_until(state_, std::move(separators));
+    return read_until(state(), std::move(separators));
 }
-Coro<std::optional<std::string>> StreamReader::next() { return next_line(state_); }
+Coro<std::optional<std::string>> StreamReader::next() { return next_line(state()); }
 
 // ---- StreamWriter
 
-void StreamWriter::write(std::string_view data) { state_->transport->write(data); }
+void StreamWriter::write(std::string_view data) { state()->transport->write(data); }
 void StreamWriter::write(std::span<const std::byte> data) {
     write(std::string_view(reinterpret_cast<const char*>(data.data()), data.size()));  // bytes are chars
 }
 void StreamWriter::writelines(std::span<const std::string_view> parts) {
-    state_->transport->writelines(parts);
+    state()->transport->writelines(parts);
 }
-Coro<> StreamWriter::drain() { return drain(state_); }
+Coro<> StreamWriter::drain() { return drain(state()); }
 
 Coro<> StreamWriter::drain(std::shared_ptr<detail::StreamWriterState> state) {
     if (state->reader) state->reader->check();
@@ -544,20 +548,20 @@ StreamWriter::StreamWriter(std::shared_ptr<Transport> transport,
                                                          std::move(protocol),
                                                          reader ? reader->state() : nullptr)) {}
 
-bool StreamWriter::can_write_eof() const { return state_->transport->can_write_eof(); }
-void StreamWriter::write_eof() { state_->transport->write_eof(); }
-void StreamWriter::close() { state_->transport->close(); }
-bool StreamWriter::is_closing() const { return state_->transport->is_closing(); }
-Coro<> StreamWriter::wait_closed() { return state_->protocol->wait_closed(); }
+bool StreamWriter::can_write_eof() const { return state()->transport->can_write_eof(); }
+void StreamWriter::write_eof() { state()->transport->write_eof(); }
+void StreamWriter::close() { state()->transport->close(); }
+bool StreamWriter::is_closing() const { return state()->transport->is_closing(); }
+Coro<> StreamWriter::wait_closed() { return state()->protocol->wait_closed(); }
 std::any StreamWriter::get_extra_info(std::string_view name) const {
-    return state_->transport->get_extra_info(name);
+    return state()->transport->get_extra_info(name);
 }
 Coro<> StreamWriter::start_tls(SslContext context, StartTlsOptions options) {
-    options.server_side = options.server_side || state_->protocol->callback_;
-    if (!state_->anchor->loop) throw RuntimeError("Event loop is closed");
-    EventLoop& loop = *state_->anchor->loop;
-    auto upgrading = loop.start_tls(state_->transport, state_->protocol, std::move(context), options);
-    return upgrade(state_, std::move(upgrading));
+    options.server_side = options.server_side || state()->protocol->callback_;
+    if (!state()->anchor->loop) throw RuntimeError("Event loop is closed");
+    EventLoop& loop = *state()->anchor->loop;
+    auto upgrading = loop.start_tls(state()->transport, state()->protocol, std::move(context), options);
+    return upgrade(state(), std::move(upgrading));
 }
 
 Coro<> StreamWriter::upgrade(std::shared_ptr<detail::StreamWriterState> state,
@@ -572,7 +576,7 @@ Coro<> StreamWriter::upgrade(std::shared_ptr<detail::StreamWriterState> state,
     state->transport = transport;
     state->protocol->replace_transport(std::move(transport));
 }
-std::shared_ptr<Transport> StreamWriter::transport() const { return state_->transport; }
+std::shared_ptr<Transport> StreamWriter::transport() const { return state()->transport; }
 
 // ---- connecting and serving
 

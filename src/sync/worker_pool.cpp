@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <condition_variable>
 #include <csignal>
-#include <deque>
 #include <mutex>
+#include <string>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -55,17 +55,46 @@ struct WorkerPool::State {
         bool idle = false;
     };
 
-    explicit State(std::size_t most_threads) noexcept : most(most_threads) {}
+    State(std::size_t most_threads, std::string thread_names, Begin first) noexcept
+        : most(most_threads), names(std::move(thread_names)), begin(std::move(first)) {}
 
     void add_thread(const std::shared_ptr<State>& self) {
+        std::string name = names.empty() ? "" : names + "_" + std::to_string(workers.size());
         Worker& worker = workers.emplace_back();
         SignalsBlocked blocked;
         try {
-            worker.thread = std::thread([self, &worker] { self->serve(worker); });
+            worker.thread = std::thread([self, &worker, name] {
+                constexpr std::size_t LONGEST = 15;  // pthread_setname_np(3)
+                if (!name.empty()) ::pthread_setname_np(::pthread_self(), name.substr(0, LONGEST).c_str());
+                self->live(worker);
+            });
         } catch (...) {
             workers.pop_back();
             throw;
         }
+        ++living;
+    }
+
+    void live(Worker& worker) {
+        if (!begin || begin()) {
+            serve(worker);
+        } else {
+            give_up();
+        }
+        std::lock_guard lock(mutex);
+        worker.idle = true;
+        if (--living == 0) changed.notify_all();
+    }
+
+    void give_up() {
+        Queue refused;
+        {
+            std::lock_guard lock(mutex);
+            broken = stopping = true;
+            refused.swap(queue);
+        }
+        changed.notify_all();
+        for (const auto& work : refused) work->refused();
     }
 
     void serve(Worker& worker) {
@@ -75,7 +104,7 @@ struct WorkerPool::State {
             ++idle;
             changed.wait(lock, [this] { return stopping || !queue.empty(); });
             --idle;
-            if (stopping) return;
+            if (queue.empty()) return;
             worker.idle = false;
             std::shared_ptr<Work> work = std::move(queue.front());
             queue.pop_front();
@@ -83,26 +112,34 @@ struct WorkerPool::State {
             Work& running = *work;
             running.work(std::move(work));
             lock.lock();
-            if (stopping) return;
         }
     }
 
+    bool of_this_process() const noexcept { return fork == forks.load(std::memory_order_relaxed); }
+
     const std::size_t most;
+    const std::string names;
+    const Begin begin;
     unsigned fork = forks.load(std::memory_order_relaxed);
     std::mutex mutex;
     std::condition_variable changed;
-    std::deque<std::shared_ptr<Work>> queue;
+    Queue queue;
     std::deque<Worker> workers;  // never moved in memory
-    std::size_t idle = 0;        // waiting; some of them may have been woken for what is queued
+    std::size_t living = 0;
+    std::size_t idle = 0;  // waiting; some of them may have been woken for what is queued
     bool stopping = false;
+    bool broken = false;
 };
 
-WorkerPool::WorkerPool(std::size_t most_threads) {
+WorkerPool::WorkerPool(std::size_t most_threads, std::string names, Begin begin) {
     watch_forks();
-    state_ = std::make_shared<State>(std::max<std::size_t>(most_threads, 1));
+    state_ =
+        std::make_shared<State>(std::max<std::size_t>(most_threads, 1), std::move(names), std::move(begin));
 }
 
-WorkerPool::~WorkerPool() { shutdown(); }
+WorkerPool::~WorkerPool() {
+    if (!detached_) shutdown();
+}
 
 std::size_t WorkerPool::default_threads() noexcept {
     return std::min<std::size_t>(32, std::thread::hardware_concurrency() + 4);
@@ -112,6 +149,8 @@ void WorkerPool::submit(std::shared_ptr<Work> work) {
     {
         std::lock_guard lock(state_->mutex);
         State& state = *state_;
+        if (state.broken)
+            throw BrokenThreadPool("A thread initializer failed, the thread pool is not usable anymore");
         if (state.stopping) throw RuntimeError("cannot schedule new futures after shutdown");
         state.queue.push_back(std::move(work));
         if (state.queue.size() > state.idle && state.workers.size() < state.most) {
@@ -128,18 +167,63 @@ void WorkerPool::submit(std::shared_ptr<Work> work) {
     state_->changed.notify_one();
 }
 
+void WorkerPool::close() noexcept {
+    if (!state_->of_this_process()) return;
+    {
+        std::lock_guard lock(state_->mutex);
+        state_->stopping = true;
+    }
+    state_->changed.notify_all();
+}
+
+WorkerPool::Queue WorkerPool::take_queued() {
+    Queue taken;
+    if (!state_->of_this_process()) return taken;
+    std::lock_guard lock(state_->mutex);
+    taken.swap(state_->queue);
+    return taken;
+}
+
+void WorkerPool::join() {
+    if (!state_->of_this_process()) return;
+    std::vector<std::thread> ended;
+    {
+        std::unique_lock lock(state_->mutex);
+        for (State::Worker& worker : state_->workers) {
+            if (worker.thread.get_id() == std::this_thread::get_id())
+                throw RuntimeError("a thread of the pool cannot wait for the pool's end");
+        }
+        state_->changed.wait(lock, [this] { return state_->living == 0; });
+        for (State::Worker& worker : state_->workers) {
+            if (worker.thread.joinable()) ended.push_back(std::move(worker.thread));
+        }
+    }
+    for (std::thread& thread : ended) thread.join();
+}
+
+void WorkerPool::detach() noexcept {
+    close();
+    detached_ = true;
+    if (!state_->of_this_process()) return;
+    std::lock_guard lock(state_->mutex);
+    for (State::Worker& worker : state_->workers) {
+        if (worker.thread.joinable()) worker.thread.detach();
+    }
+}
+
 void WorkerPool::shutdown() noexcept {
-    if (state_->fork != forks.load(std::memory_order_relaxed)) {
+    if (!state_->of_this_process()) {
         [[maybe_unused]] auto* leaked = new (std::nothrow) std::shared_ptr<State>(state_);
         return;
     }
-    std::deque<std::shared_ptr<Work>> dropped;
+    Queue dropped;
     std::vector<std::thread> ending;
     {
         std::lock_guard lock(state_->mutex);
-        if (std::exchange(state_->stopping, true)) return;
+        state_->stopping = true;
         dropped.swap(state_->queue);
         for (State::Worker& worker : state_->workers) {
+            if (!worker.thread.joinable()) continue;
             if (worker.idle) {
                 ending.push_back(std::move(worker.thread));
             } else {

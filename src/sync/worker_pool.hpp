@@ -13,6 +13,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <deque>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -36,13 +37,20 @@ class Work {
     virtual ~Work() = default;
     /// Once, in a thread of the pool, which gives its reference away.
     virtual void work(std::shared_ptr<Work> self) noexcept = 0;
+    /// Instead: the pool broke before a thread took it.
+    virtual void refused() noexcept {}
 };
 
 /// At most so many threads, made as they are needed: an idle one is used before another is made. First come, first served.
 /// Only SIGSEGV and its kind can come to them, so that signal handlers run in the main thread.
 class WorkerPool {
   public:
-    explicit WorkerPool(std::size_t most_threads);
+    using Queue = std::deque<std::shared_ptr<Work>>;
+    /// What a thread does first. False: the pool is broken. What is queued is refused.
+    using Begin = std::function<bool()>;
+
+    /// The threads are called "NAMES_0" and so on, if they have names.
+    explicit WorkerPool(std::size_t most_threads, std::string names = {}, Begin begin = nullptr);
     /// Shuts down.
     ~WorkerPool();
     WorkerPool(const WorkerPool&) = delete;
@@ -53,8 +61,16 @@ class WorkerPool {
     /// The loop's own, made on demand. Shut down when the loop closes.
     static WorkerPool& of(EventLoop& loop);
 
-    /// RuntimeError if no thread can be had at all, or after `shutdown()`.
+    /// RuntimeError if no thread can be had at all, or after `close()` or `shutdown()`; BrokenThreadPool.
     void submit(std::shared_ptr<Work> work);
+    /// Nothing more is taken. The threads end when the queue is empty.
+    void close() noexcept;
+    /// Takes what no thread has begun.
+    Queue take_queued();
+    /// Waits for the threads to end, after `close()`. RuntimeError in one of them.
+    void join();
+    /// Instead of `join()`: they end in the background, when the queue is empty. The last call.
+    void detach() noexcept;
     /// Drops what is queued and ends the idle threads. The others end in the background when their work is done.
     void shutdown() noexcept;
     /// Threads there are now.
@@ -63,6 +79,7 @@ class WorkerPool {
   private:
     struct State;
     std::shared_ptr<State> state_;  // the threads have it too
+    bool detached_ = false;
 };
 
 /// A blocking call for a loop.

@@ -20,6 +20,7 @@
 #include "support/backends.hpp"
 #include "support/child.hpp"
 #include "support/errors.hpp"
+#include "support/gate.hpp"
 #include "support/reports.hpp"
 #include "support/run.hpp"
 
@@ -35,17 +36,6 @@ using namespace coil::detail;
 using namespace support;
 
 namespace {
-
-/// A door that threads wait at.
-class Gate {
-  public:
-    void open() { opened_.set_value(); }
-    void pass() const { future_.wait(); }
-
-  private:
-    std::promise<void> opened_;
-    std::shared_future<void> future_ = opened_.get_future().share();
-};
 
 template <class F>
 class FunctionWork final : public Work {

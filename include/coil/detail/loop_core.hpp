@@ -64,6 +64,8 @@ struct LoopCore {
     List<LoopResource> resources;
     std::vector<bool> transport_fds;  // descriptors that transports own: nobody else may watch them
     LoopResource* workers = nullptr;  // sync's threads for blocking calls: one of the resources
+    LoopResource* default_executor = nullptr;  // sync's
+    bool executor_shut_down = false;
     bool asyncgens_closed = false;
     std::function<Task<>(EventLoop&, AnyCoro, const TaskOptions&)> task_factory;
 

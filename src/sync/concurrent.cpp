@@ -1,0 +1,188 @@
+#include "coil/concurrent.hpp"
+
+#include <deque>
+
+#include "coil/detail/thread_state.hpp"
+#include "coil/log.hpp"
+
+namespace coil::detail {
+
+std::optional<std::chrono::steady_clock::time_point> real_deadline(std::optional<Duration> timeout) {
+    if (!timeout) return std::nullopt;
+    return deadline_after(std::chrono::steady_clock::now(), *timeout);
+}
+
+namespace {
+
+/// Waits until `ready()`; false when time is up.
+template <class Ready>
+bool wait_until(std::condition_variable& changed, std::unique_lock<std::mutex>& lock,
+                std::optional<std::chrono::steady_clock::time_point> deadline, Ready ready) {
+    if (deadline && *deadline != TimePoint::max()) return changed.wait_until(lock, *deadline, ready);
+    changed.wait(lock, ready);
+    return true;
+}
+
+}  // namespace
+
+ConcurrentState::~ConcurrentState() {
+    if (!unseen_error_) return;
+    log(LogLevel::ERROR_,
+        "concurrent::Future's exception was never retrieved\n" + describe_exception(error_));
+}
+
+bool ConcurrentState::cancel() {
+    {
+        std::lock_guard lock(mutex_);
+        if (state_ == State::RUNNING || state_ == State::FINISHED) return false;
+        if (is_done()) return true;
+        state_ = State::CANCELLED;
+        changed_.notify_all();
+    }
+    call_back();
+    return true;
+}
+
+bool ConcurrentState::cancelled() const {
+    std::lock_guard lock(mutex_);
+    return state_ == State::CANCELLED || state_ == State::CANCELLED_AND_NOTIFIED;
+}
+
+bool ConcurrentState::running() const {
+    std::lock_guard lock(mutex_);
+    return state_ == State::RUNNING;
+}
+
+bool ConcurrentState::done() const {
+    std::lock_guard lock(mutex_);
+    return is_done();
+}
+
+bool ConcurrentState::failed() const {
+    std::lock_guard lock(mutex_);
+    return error_ != nullptr;
+}
+
+bool ConcurrentState::set_running_or_notify_cancel() {
+    std::lock_guard lock(mutex_);
+    switch (state_) {
+        case State::CANCELLED:
+            state_ = State::CANCELLED_AND_NOTIFIED;
+            return false;
+        case State::PENDING:
+            state_ = State::RUNNING;
+            return true;
+        default:
+            throw RuntimeError("Future in unexpected state");
+    }
+}
+
+std::unique_lock<std::mutex> ConcurrentState::lock_unfinished() const {
+    std::unique_lock lock(mutex_);
+    if (is_done()) throw InvalidStateError("the concurrent future is done already");
+    return lock;
+}
+
+void ConcurrentState::finish(std::unique_lock<std::mutex> lock) {
+    state_ = State::FINISHED;
+    changed_.notify_all();
+    lock.unlock();
+    call_back();
+}
+
+void ConcurrentState::set_exception(std::exception_ptr error) {
+    if (!error) throw TypeError("set_exception() needs an exception");
+    auto lock = lock_unfinished();
+    error_ = std::move(error);
+    unseen_error_ = true;
+    finish(std::move(lock));
+}
+
+void ConcurrentState::add_done_callback(Callback callback) {
+    auto self = shared_from_this();
+    {
+        std::lock_guard lock(mutex_);
+        callbacks_.push_back(std::move(callback));
+        if (!is_done()) return;
+    }
+    call_back();
+}
+
+/// Only once it is done: then whoever comes takes what is registered.
+void ConcurrentState::call_back() noexcept {
+    auto self = shared_from_this();
+    std::vector<Callback> callbacks;
+    {
+        std::lock_guard lock(mutex_);
+        callbacks.swap(callbacks_);
+    }
+    for (Callback& callback : callbacks) {
+        try {
+            callback(self);
+        } catch (...) {
+            log(LogLevel::ERROR_, "exception calling a concurrent future's callback\n" +
+                                      describe_exception(std::current_exception()));
+        }
+    }
+}
+
+void ConcurrentState::wait(std::optional<Duration> timeout) const {
+    std::unique_lock lock(mutex_);
+    if (is_done()) return;
+    if (loop_ && thread_state.loop == loop_)
+        throw RuntimeError("a blocking wait in the thread of the loop that is to compute the result");
+    if (!wait_until(changed_, lock, real_deadline(timeout), [this] { return is_done(); }))
+        throw TimeoutError();
+}
+
+void ConcurrentState::check_result(std::optional<Duration> timeout) {
+    if (std::exception_ptr error = exception(timeout)) std::rethrow_exception(error);
+}
+
+std::exception_ptr ConcurrentState::exception(std::optional<Duration> timeout) {
+    wait(timeout);
+    std::lock_guard lock(mutex_);
+    if (state_ != State::FINISHED) throw concurrent::CancelledError();
+    unseen_error_ = false;
+    return error_;
+}
+
+std::exception_ptr ConcurrentState::take_error() noexcept {
+    std::lock_guard lock(mutex_);
+    unseen_error_ = false;
+    return error_;
+}
+
+// ---- waiting for several
+
+struct ConcurrentEnds::Shared {
+    std::mutex mutex;
+    std::condition_variable changed;
+    std::deque<std::size_t> ended;
+};
+
+std::shared_ptr<ConcurrentEnds::Shared> ConcurrentEnds::make() { return std::make_shared<Shared>(); }
+
+void ConcurrentEnds::watch(ConcurrentState& future, std::size_t number) {
+    future.add_done_callback([shared = shared_, number](const std::shared_ptr<ConcurrentState>&) {
+        std::lock_guard lock(shared->mutex);
+        shared->ended.push_back(number);
+        shared->changed.notify_one();
+    });
+}
+
+std::optional<std::size_t> ConcurrentEnds::next(
+    std::optional<std::chrono::steady_clock::time_point> deadline) {
+    std::unique_lock lock(shared_->mutex);
+    if (!wait_until(shared_->changed, lock, deadline, [this] { return !shared_->ended.empty(); }))
+        return std::nullopt;
+    std::size_t number = shared_->ended.front();
+    shared_->ended.pop_front();
+    return number;
+}
+
+void throw_unfinished(std::size_t unfinished, std::size_t all) {
+    throw TimeoutError(std::to_string(unfinished) + " (of " + std::to_string(all) + ") futures unfinished");
+}
+
+}  // namespace coil::detail
