@@ -1,6 +1,6 @@
 #pragma once
 
-// All of coil. Each part also has a header of its own.
+// All of coil, but for <coil/process_pool.hpp>, which needs cereal. Each part also has a header of its own.
 
 #include "coil/async_generators.hpp"
 #include "coil/combinators.hpp"

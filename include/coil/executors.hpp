@@ -40,6 +40,14 @@ class ExecutorCall {
     /// Ends the future without a call.
     virtual void cancel() noexcept = 0;
     virtual void fail(std::exception_ptr error) noexcept = 0;
+
+    // ---- for executors whose functions run in other processes
+
+    /// The name of a `process_function`; empty for every other function.
+    virtual std::string_view remote_name() const noexcept { return {}; }
+    /// Instead of run(): false if it was cancelled; else the arguments, as bytes, and finish() or fail() has to follow.
+    virtual bool begin(std::string&) { return false; }
+    virtual void finish(std::string_view) noexcept {}
 };
 
 struct ShutdownOptions {
@@ -57,6 +65,10 @@ class WorkerPool;
 
 template <class F, class... Args>
 using CallResult = std::invoke_result_t<std::decay_t<F>, std::decay_t<Args>...>;
+
+/// A function that has a name in other processes, see <coil/process_pool.hpp>.
+template <class F>
+concept NamedInProcesses = requires { F::remote_name(); };
 
 /// The future's state and the function, in one piece.
 template <class R, class F, class... Args>
@@ -84,7 +96,32 @@ class ConcurrentCall final : public ConcurrentResult<R>, public ExecutorCall {
     }
     void cancel() noexcept override { ConcurrentState::cancel(); }
     void fail(std::exception_ptr error) noexcept override {
-        if (this->set_running_or_notify_cancel()) this->set_exception(std::move(error));
+        if (this->running() || this->set_running_or_notify_cancel()) this->set_exception(std::move(error));
+    }
+
+    std::string_view remote_name() const noexcept override {
+        if constexpr (NamedInProcesses<F>) return F::remote_name();
+        return {};
+    }
+    bool begin(std::string& arguments) override {
+        if (!this->set_running_or_notify_cancel()) return false;
+        if constexpr (NamedInProcesses<F>)
+            std::apply([&](const F&, const Args&... args) { F::encode(arguments, args...); }, *call_);
+        return true;
+    }
+    void finish(std::string_view bytes) noexcept override {
+        if constexpr (NamedInProcesses<F>) {
+            try {
+                call_.reset();
+                if constexpr (std::is_void_v<R>) {
+                    this->set_result();
+                } else {
+                    this->set_result(F::template decode<R>(bytes));
+                }
+            } catch (...) {
+                this->set_exception(std::current_exception());
+            }
+        }
     }
 
   private:

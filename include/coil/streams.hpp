@@ -164,7 +164,6 @@ class StreamReaderProtocol final : public BufferedProtocol,
   private:
     friend struct detail::StreamWriterState;
     friend class StreamWriter;
-    class Wait;
 
     Coro<> drain();
     Coro<> wait_closed();

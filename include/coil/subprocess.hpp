@@ -109,10 +109,10 @@ struct SubprocessOptions {
     std::optional<int> process_group{};  // setpgid(2); 0: one of its own
     void (*preexec_fn)() =
         nullptr;  // called in the child before exec: only what is safe in a signal handler. Slower: fork
-    bool restore_signals = true;  // SIGPIPE, SIGXFZ and SIGXFSZ to their default actions
-    int umask = -1;               // of the child; -1: the parent's
-    Account user{};               // setreuid(2)
-    Account group{};              // setregid(2)
+    bool restore_signals = true;                             // SIGPIPE and SIGXFSZ to their default actions
+    int umask = -1;                                          // of the child; -1: the parent's
+    Account user{};                                          // setreuid(2)
+    Account group{};                                         // setregid(2)
     std::optional<std::span<const Account>> extra_groups{};  // setgroups(2)
     int pipesize = -1;                                       // of the pipes, in bytes; -1: the kernel's
 };

@@ -7,12 +7,14 @@
 
 namespace coil::detail {
 
-std::string type_name(const std::type_info& type) {
+std::string demangle(const char* name) {
     int status = 0;
-    std::unique_ptr<char, void (*)(void*)> text(abi::__cxa_demangle(type.name(), nullptr, nullptr, &status),
+    std::unique_ptr<char, void (*)(void*)> text(abi::__cxa_demangle(name, nullptr, nullptr, &status),
                                                 std::free);
-    return status == 0 ? text.get() : type.name();
+    return status == 0 ? text.get() : name;
 }
+
+std::string type_name(const std::type_info& type) { return demangle(type.name()); }
 
 std::string short_type_name(const std::type_info& type) {
     std::string name = type_name(type);

@@ -10,6 +10,7 @@
 #include "coil/log.hpp"
 #include "coil/tasks.hpp"
 #include "io/connections.hpp"
+#include "io/queue_wait.hpp"
 #include "io/stream_transport.hpp"
 
 namespace coil {
@@ -226,24 +227,6 @@ struct StreamWriterState {
 
 // ---- the protocol between a transport and its streams
 
-class StreamReaderProtocol::Wait final : public detail::WaitNode, public detail::OperationTag {
-  public:
-    Wait(detail::WaitQueue& list, const char* description) noexcept : WaitNode(description), list_(list) {}
-    bool await_ready() const noexcept { return false; }
-    template <class Promise>
-    void await_suspend(std::coroutine_handle<Promise> at) {
-        LeafWaiter::suspend(at);
-        list_.push(*this);
-    }
-    void await_resume() {
-        leave_queue();
-        throw_if_cancelled();
-    }
-
-  private:
-    detail::WaitQueue& list_;
-};
-
 StreamReaderProtocol::StreamReaderProtocol(StreamReader reader, ClientConnected callback)
     : StreamReaderProtocol(
           std::move(reader),
@@ -343,7 +326,7 @@ Coro<> StreamReaderProtocol::drain() {
     auto keep = shared_from_this();
     if (lost_) throw ConnectionResetError("Connection lost");
     if (!paused_) co_return;
-    Wait wait(drainers_, "StreamWriter.drain");
+    detail::QueueWait wait(drainers_, "StreamWriter.drain");
     co_await std::move(wait);
     if (lost_ && error_) std::rethrow_exception(error_);
 }
@@ -352,7 +335,7 @@ Coro<> StreamReaderProtocol::drain() {
 Coro<> StreamReaderProtocol::wait_closed() {
     auto keep = shared_from_this();
     if (!lost_) {
-        Wait wait(closers_, "StreamWriter.wait_closed");
+        detail::QueueWait wait(closers_, "StreamWriter.wait_closed");
         co_await std::move(wait);
     }
     if (error_) std::rethrow_exception(error_);

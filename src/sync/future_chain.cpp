@@ -21,6 +21,7 @@ void LoopLink::detach() noexcept {
 
 void LoopLink::send() noexcept {
     sent_ = shared_from_this();
+    if (thread_state.loop == &loop_) return loop_.core().ready.push(*this);  // in order with call_soon
     if (!inbox_->push(*this)) auto loop_is_closed = std::move(sent_);
 }
 

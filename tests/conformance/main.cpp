@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <typeinfo>
 
+#include "coil/process_pool.hpp"
 #include "coil/testing/virtual_loop.hpp"
 #include "scenario.hpp"
 
@@ -107,6 +108,7 @@ std::string texts_of(const coil::ExceptionGroup& group) {
 
 int main(int argc, char** argv) {
     using namespace conformance;
+    coil::freeze_support();
     std::ranges::sort(scenarios(), {}, &Scenario::name);
     std::vector<std::string_view> args(argv + 1, argv + argc);
     if (args == std::vector<std::string_view>{"--list"}) {

@@ -233,13 +233,13 @@ TEST(ThreadPool, map_cancels_what_has_not_begun_when_it_is_left) {
 
 // ---- beside a loop
 
-class Executors : public OnBackend {
+class CallsInThreads : public OnBackend {
   protected:
     void run(Coro<> coro) { coil::run(std::move(coro), {.loop_factory = factory()}); }
 };
-ON_EVERY_BACKEND(Executors);
+ON_EVERY_BACKEND(CallsInThreads);
 
-TEST_P(Executors, a_result_or_an_exception_arrives_in_the_loop) {
+TEST_P(CallsInThreads, a_result_or_an_exception_arrives_in_the_loop) {
     run([]() -> Coro<> {
         auto& loop = get_running_loop();
         EXPECT_EQ(co_await loop.run_in_executor(nullptr, [](int a, int b) { return a + b; }, 1, 2), 3);
@@ -252,7 +252,7 @@ TEST_P(Executors, a_result_or_an_exception_arrives_in_the_loop) {
     }());
 }
 
-TEST_P(Executors, cancelling_the_future_keeps_a_queued_call_from_beginning) {
+TEST_P(CallsInThreads, cancelling_the_future_keeps_a_queued_call_from_beginning) {
     run([]() -> Coro<> {
         auto& loop = get_running_loop();
         ThreadPoolExecutor pool(1);
@@ -270,7 +270,7 @@ TEST_P(Executors, cancelling_the_future_keeps_a_queued_call_from_beginning) {
     }());
 }
 
-TEST_P(Executors, what_a_call_throws_after_its_future_was_cancelled_is_reported) {
+TEST_P(CallsInThreads, what_a_call_throws_after_its_future_was_cancelled_is_reported) {
     Reports reports;
     run([](Reports& seen) -> Coro<> {
         auto& loop = get_running_loop();
@@ -296,7 +296,7 @@ TEST_P(Executors, what_a_call_throws_after_its_future_was_cancelled_is_reported)
                   "A call in an executor failed after its future was cancelled: ValueError: late"}));
 }
 
-TEST_P(Executors, a_dropped_future_s_exception_is_reported) {
+TEST_P(CallsInThreads, a_dropped_future_s_exception_is_reported) {
     Reports reports;
     run([](Reports& seen) -> Coro<> {
         seen.record(get_running_loop());
@@ -308,7 +308,7 @@ TEST_P(Executors, a_dropped_future_s_exception_is_reported) {
     EXPECT_EQ(reports[0].error, "ValueError: nobody waits");
 }
 
-TEST_P(Executors, the_default_executor_can_be_set) {
+TEST_P(CallsInThreads, the_default_executor_can_be_set) {
     run([]() -> Coro<> {
         auto& loop = get_running_loop();
         constexpr ThreadPoolOptions ONE{.thread_name_prefix = "one"};
@@ -327,7 +327,7 @@ TEST_P(Executors, the_default_executor_can_be_set) {
     }());
 }
 
-TEST_P(Executors, shutting_down_the_default_executor_gives_up_when_time_is_up) {
+TEST_P(CallsInThreads, shutting_down_the_default_executor_gives_up_when_time_is_up) {
     LogRecorder log;
     Gate gate;
     run([](Gate& door) -> Coro<> {
@@ -344,7 +344,7 @@ TEST_P(Executors, shutting_down_the_default_executor_gives_up_when_time_is_up) {
     EXPECT_EQ(log.count("did not finishing joining its threads within 0.001 seconds"), 1u) << log.str();
 }
 
-TEST_P(Executors, a_loop_may_close_while_calls_run) {
+TEST_P(CallsInThreads, a_loop_may_close_while_calls_run) {
     Gate gate;
     std::latch begun(2);
     std::size_t fds = open_fds();
@@ -368,10 +368,10 @@ TEST_P(Executors, a_loop_may_close_while_calls_run) {
         gate.open();
     }
     EXPECT_FALSE(outlives->done());
-    EXPECT_EQ(open_fds(), fds);
+    while (open_fds() != fds) std::this_thread::yield();  // the default executor's call ends in the background
 }
 
-TEST_P(Executors, thousands_of_calls_are_cancelled_at_every_moment_and_nothing_is_lost) {
+TEST_P(CallsInThreads, thousands_of_calls_are_cancelled_at_every_moment_and_nothing_is_lost) {
     Alive alive;
     run([]() -> Coro<> {
         auto& loop = get_running_loop();
