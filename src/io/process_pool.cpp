@@ -274,10 +274,10 @@ class ProcessPoolExecutor::State::Worker {
         }
         environment[detail::WORKER_FD] = std::to_string(theirs.fileno());
         std::array<int, 1> pass{theirs.fileno()};
-        SubprocessOptions options{
+        SubprocessOptions how{
             .stdin_ = DEVNULL, .env = environment, .executable = "/proc/self/exe", .pass_fds = pass};
         std::vector<std::string> argv(1, program_invocation_name);
-        child_ = detail::SpawnPlan(std::move(argv), options, INHERIT).start();
+        child_ = detail::SpawnPlan(std::move(argv), how, INHERIT).start();
         socket_ = std::move(ours);
         std::lock_guard lock(state_->mutex);
         state_->workers.insert(this);

@@ -183,7 +183,7 @@ std::optional<std::size_t> StreamTransport::try_receive(std::span<std::byte> buf
     } else if (would_block(error)) {
         watch_.forget(READABLE);
     } else {
-        fatal_error(make_os_error(error), fmt::format("Fatal read error on {}", kind()));
+        fatal_os_error(error, "Fatal read error");
     }
     return std::nullopt;
 }
@@ -253,7 +253,7 @@ std::optional<std::size_t> StreamTransport::try_send(std::span<const std::string
     ssize_t size = send(parts);
     if (size < 0) {
         if (!would_block(errno)) {
-            fatal_error(make_os_error(errno), fmt::format("Fatal write error on {}", kind()));
+            fatal_os_error(errno, "Fatal write error");
             return std::nullopt;
         }
         size = 0;
@@ -342,6 +342,13 @@ bool StreamTransport::call_protocol(const char* name, Call&& call) {
         fatal_error(std::current_exception(), fmt::format("Fatal error: protocol.{}() call failed.", name));
         return false;
     }
+}
+
+void StreamTransport::fatal_os_error(int errnum, const char* what) {
+    std::exception_ptr error = make_os_error(errnum);
+    if (loop_.get_debug())
+        log(LogLevel::DEBUG_, fmt::format("{} on {}: {}", what, kind(), describe_exception(error)));
+    force_close(std::move(error));
 }
 
 void StreamTransport::fatal_error(std::exception_ptr error, const std::string& message) {

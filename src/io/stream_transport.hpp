@@ -103,6 +103,8 @@ class StreamTransport : public Transport, private LoopResource {
     bool eof_written() const noexcept { return eof_written_; }
     const WriteBuffer& write_buffer() const noexcept { return buffer_; }
     StreamingProtocol& protocol() const noexcept { return *protocol_; }
+    /// The kernel refuses a call: closes the connection without a throw.
+    void fatal_os_error(int errnum, const char* what);
     void force_close(std::exception_ptr error);
     void queue_connection_lost(std::exception_ptr error);
     void begin_closing() noexcept { closing_ = true; }

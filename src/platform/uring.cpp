@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <vector>
 
+#include "base/forks.hpp"
 #include "coil/exceptions.hpp"
 #include "platform/clock.hpp"
 
@@ -119,7 +120,7 @@ class UringPoller final : public Poller {
     TimePoint now() const noexcept override { return steady_now(); }
 
     void add(Watch& watch) override {
-        check_descriptor(watch.fd);
+        if (watch.mode == Watch::Mode::LEVEL) check_descriptor(watch.fd);  // the others are coil's own
         if (free_.empty()) {
             slots_.emplace_back();
             free_.reserve(slots_.capacity());
@@ -255,7 +256,7 @@ class UringPoller final : public Poller {
         return can_poll ? 0 : ENOSYS;
     }
 
-    bool is_ours() const noexcept { return enabled_ && owner_ == ::gettid(); }
+    bool is_ours() const noexcept { return enabled_ && owner_ == thread_number(); }
 
     /// The ring belongs to the thread that polls. In a new thread, and in a forked child, there is a new one.
     void enter_thread() {
@@ -275,7 +276,7 @@ class UringPoller final : public Poller {
         // liburing 2.3 has io_uring_enable_rings() in its header but not in its shared library.
         if (::syscall(SYS_io_uring_register, ring_.ring_fd, IORING_REGISTER_ENABLE_RINGS, nullptr, 0) < 0)
             throw_os_error(errno, "io_uring cannot be enabled");
-        owner_ = ::gettid();
+        owner_ = thread_number();
         enabled_ = true;
     }
 
@@ -446,7 +447,7 @@ class UringPoller final : public Poller {
     io_uring ring_{};
     bool exists_ = false;   // ring_ is to be torn down
     bool enabled_ = false;  // by the thread owner_
-    pid_t owner_ = 0;
+    std::uint64_t owner_ = 0;
     int wakeup_ = -1;
     bool arm_wakeup_ = false;
     std::vector<Slot> slots_;

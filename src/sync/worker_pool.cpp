@@ -11,21 +11,13 @@
 #include <thread>
 #include <vector>
 
+#include "base/forks.hpp"
 #include "coil/events.hpp"
 #include "loop/inbox.hpp"
 
 namespace coil::detail {
 
 namespace {
-
-/// A forked child has none of its parent's threads, and their mutex may be locked for ever: the child leaves such a pool alone.
-std::atomic<unsigned> forks{0};
-
-void watch_forks() {
-    static const int registered =
-        ::pthread_atfork(nullptr, nullptr, [] { forks.fetch_add(1, std::memory_order_relaxed); });
-    static_cast<void>(registered);
-}
 
 /// Threads inherit the signal mask of the thread that makes them.
 class SignalsBlocked {
@@ -115,12 +107,13 @@ struct WorkerPool::State {
         }
     }
 
-    bool of_this_process() const noexcept { return fork == forks.load(std::memory_order_relaxed); }
+    /// In a forked child the threads are not there, and the mutex may be locked for ever: it leaves such a pool alone.
+    bool of_this_process() const noexcept { return fork == forks(); }
 
     const std::size_t most;
     const std::string names;
     const Begin begin;
-    unsigned fork = forks.load(std::memory_order_relaxed);
+    unsigned fork = forks();
     std::mutex mutex;
     std::condition_variable changed;
     Queue queue;
@@ -132,7 +125,6 @@ struct WorkerPool::State {
 };
 
 WorkerPool::WorkerPool(std::size_t most_threads, std::string names, Begin begin) {
-    watch_forks();
     state_ =
         std::make_shared<State>(std::max<std::size_t>(most_threads, 1), std::move(names), std::move(begin));
 }
@@ -253,12 +245,12 @@ class LoopWorkers final : public LoopResource {
         delete this;
     }
     WorkerPool& pool() noexcept { return pool_; }
-    bool of_this_process() const noexcept { return fork_ == forks.load(std::memory_order_relaxed); }
+    bool of_this_process() const noexcept { return fork_ == forks(); }
 
   private:
     LoopCore& core_;
     WorkerPool pool_;
-    unsigned fork_ = forks.load(std::memory_order_relaxed);
+    unsigned fork_ = forks();
 };
 
 }  // namespace
