@@ -3,11 +3,13 @@
 
 Each round runs every program of a row once, one after the other; the table shows medians. Values are
 nanoseconds per operation unless the row says bytes or mallocs; for a server, nanoseconds of its CPU per
-message or connection. A program that is not built shows as '-'.
+message, connection, MiB (tls_throughput) or full handshake (tls_handshake: 1e9 divided by it is handshakes per
+second of CPU). A program that is not built shows as '-'.
 
 Rows: call_soon sleep0 sleep0_poll spawn_await child_await timers cross_thread queue_handover lock event
 gather100 taskgroup100 timeout exceptions cancel_join sleeping_memory (in process), echo echo_accept echo_idle
-(a server on loopback). Without arguments all of them run, which takes some eight minutes.
+tls_echo tls_throughput tls_handshake (a server on loopback). Without arguments all of them run, which takes
+some fifteen minutes.
 """
 
 import argparse
@@ -22,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -31,17 +34,40 @@ HERE = Path(__file__).resolve().parent
 ROWS = ["call_soon", "sleep0", "sleep0_poll", "spawn_await", "child_await", "timers", "cross_thread",
         "queue_handover", "lock", "event", "gather100", "taskgroup100", "timeout", "exceptions", "cancel_join",
         "sleeping_memory"]
-ECHO_ROWS = ["echo", "echo_accept", "echo_idle"]
 PEERS = ["coil", "limit", "asio", "uv", "python", "uvloop"]
 TWO_CPU_ROWS = {"cross_thread"}  # two threads that must not take turns on one CPU
 UVLOOP_ROWS = {"cancel_join"}  # where uvloop is what the target names
 MEMORY_ROWS = {"sleeping_memory", "echo_idle"}  # no noise: one round is enough
 
-# "c64s1024": 64 connections, messages of 1024 bytes
-SCENARIOS = ["c1s64", "c64s64", "c1000s64", "c64s1024", "c64s16384", "c64s65536"]
-IDLE_CONNECTIONS = 4000
 COIL_READS = ["read", "read_into", "read_into_shared", "protocol"]
-ECHO_PEERS = ["epoll", "uv", "asio_callbacks", "asio_coroutines"]
+SERVER_PEERS = ["epoll", "openssl", "uv", "asio_callbacks", "asio_coroutines"]
+
+
+@dataclass(frozen=True)
+class ServerRow:
+    """A row whose programs are the servers of echo/, and what the load generator does to them."""
+
+    metric: str
+    measured: str  # as the load generator calls it
+    scenarios: tuple  # "c64s1024": 64 connections, messages of 1024 bytes; how connections end
+    mode: str = "echo"
+    reads: tuple = ("read", "read_into", "protocol")
+    tls: bool = False
+
+    def peers(self):
+        return [peer for peer in SERVER_PEERS if peer not in (("epoll", "uv") if self.tls else ("openssl",))]
+
+
+ECHO = ["c1s64", "c64s64", "c1000s64", "c8000s64", "c64s1024", "c64s16384", "c64s65536"]
+SERVER_ROWS = {
+    "echo": ServerRow("echo", "server_ns_per_message", ECHO, reads=COIL_READS),
+    "echo_accept": ServerRow("echo_accept", "server_ns_per_connection", ["fin", "reset"], mode="accept"),
+    "echo_idle": ServerRow("echo_idle_bytes", "server_bytes_per_connection", ["c10000"], mode="idle",
+                           reads=COIL_READS),
+    "tls_echo": ServerRow("tls_echo", "server_ns_per_message", ["c1s64", "c64s1024"], tls=True),
+    "tls_throughput": ServerRow("tls_throughput", "server_ns_per_mebibyte", ["c1s65536"], tls=True),
+    "tls_handshake": ServerRow("tls_handshake", "server_ns_per_connection", ["fin"], mode="accept", tls=True),
+}
 PYTHON_SERVERS = {
     "asyncio_streams": ["streams"],
     "asyncio_protocol": ["protocol"],
@@ -72,12 +98,18 @@ TARGETS = {
     "cancel_join": [("uvloop", 0.5)],
     "sleeping_task_bytes": [(None, 450)],
     "echo_accept": [("uv", 1.0)],
-    "echo_idle_bytes": [(None, 500)],
+    "tls_echo": [("openssl", 1.1)],
+    "tls_throughput": [("openssl", 1.1)],
+    "tls_handshake": [("openssl", 1.1)],
 }
 AHEAD_OF = [("uv", 1.0), ("asio_callbacks", 1.0), ("asio_coroutines", 1.0)]
 
 
-def echo_target(read, scenario):
+def server_target(metric, read, scenario):
+    if metric == "echo_idle_bytes":
+        return [(None, 300 if read == "protocol" else 500)]
+    if metric != "echo":
+        return TARGETS[metric]
     if read == "read":
         return [("epoll", 1.08)] + AHEAD_OF
     limits = {"c8000s64": 0.95, "c64s16384": 1.02, "c64s65536": 1.02}
@@ -184,19 +216,32 @@ def run_row(row, options, machine, results):
                 results.failure(name, error)
 
 
-# ---- echo
+# ---- servers
 
 
-def echo_servers(options):
+def new_certificate(path):
+    """A self-signed one, with its key in the same file."""
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days",
+               "2", "-subj", "/CN=localhost", "-keyout", path, "-out", f"{path}.crt"]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise RuntimeError(f"making a certificate: {error}") from None
+    with open(path, "a") as file:
+        file.write(Path(f"{path}.crt").read_text())
+    return path
+
+
+def servers_of(row, options):
     """{name: (argv before the port, arguments after it, environment)} of what is there."""
     servers = {}
     program = options.programs / "bench_echo_coil"
     backends = [options.backend] if options.backend else ["uring", "epoll"]
     if program.exists():
-        for read in options.reads:
+        for read in [read for read in options.reads if read in row.reads]:
             for backend in backends:
                 servers[f"coil {read} {backend}"] = ([program], [read], coil_environment(backend))
-    for peer in ECHO_PEERS:
+    for peer in row.peers():
         program = options.programs / f"bench_echo_{peer}"
         if program.exists():
             servers[peer] = ([program], [], None)
@@ -237,48 +282,73 @@ def stop_server(server):
 
 
 def load_arguments(row, scenario, options):
-    if row == "echo_idle":
-        return ["--mode", "idle", "--connections", IDLE_CONNECTIONS]
-    window = ["--seconds", options.seconds, "--warm", 0.2]
-    if row == "echo_accept":
-        return ["--mode", "accept"] + window
-    connections, size = scenario[1:].split("s")
-    return ["--connections", connections, "--size", size] + window
+    arguments = ["--mode", row.mode] + (["--tls", 1] if row.tls else [])
+    if row.mode == "accept":
+        arguments += ["--end", scenario]
+    else:
+        connections, _, size = scenario[1:].partition("s")
+        arguments += ["--connections", connections, "--size", size or 1]
+    return arguments + ["--seconds", options.seconds, "--warm", 0.2]
 
 
-ECHO_METRICS = {
-    "server_ns_per_message": "echo",
-    "server_ns_per_connection": "echo_accept",
-    "server_bytes_per_connection": "echo_idle_bytes",
-}
+def has_descriptors(row, scenario):
+    if row.mode == "accept":
+        return True
+    needed = int(scenario[1:].partition("s")[0]) + 100
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard == resource.RLIM_INFINITY or hard >= needed:
+        return True
+    print(f"{row.metric} {scenario}: left out: it needs {needed} descriptors and the hard limit is {hard} "
+          "(ulimit -Hn)", file=sys.stderr)
+    return False
 
 
-def run_echo_row(row, options, machine, results):
+def measure_server(row, scenario, server, options, machine):
+    """The value of one run; `server` as in servers_of."""
+    argv, arguments, env = server
     load = options.programs / "bench_echo_load"
-    if not load.exists():
-        return results.failure(row, "bench_echo_load is not built")
-    for scenario in options.scenarios if row == "echo" else [""]:
-        client_cpu = machine.other_cpu if scenario == "c8000s64" else machine.cpu
-        for turn in range(1 if row in MEMORY_ROWS else math.ceil(options.rounds * 0.6)):
-            for name, (argv, arguments, env) in echo_servers(options).items():
-                full_name = f"{row} {scenario}/{name}"
-                if full_name in results.failed or (name in PYTHON_SERVERS and turn >= 1):
-                    continue
-                progress(f"{row} {scenario}: round {turn + 1}: {name}")
-                with tempfile.TemporaryFile() as log:
-                    server = None
-                    try:
-                        server, port = start_server(machine, argv, arguments, env, log)
-                        command = [load, "--port", port, "--pid", server.pid]
-                        command += load_arguments(row, scenario, options)
-                        for metric, _, value in machine.run(command, {client_cpu}):
-                            if metric in ECHO_METRICS:
-                                results.add(ECHO_METRICS[metric], scenario, name, value)
-                    except RuntimeError as error:
-                        results.failure(full_name, error)
-                    finally:
-                        if server:
-                            stop_server(server)
+    client_cpu = machine.other_cpu if scenario == "c8000s64" else machine.cpu
+    with tempfile.TemporaryFile() as log:
+        process, port = start_server(machine, argv, arguments, env, log)
+        try:
+            command = [load, "--port", port, "--pid", process.pid] + load_arguments(row, scenario, options)
+            lines = machine.run(command, {client_cpu})
+        finally:
+            stop_server(process)
+    return next(value for metric, _, value in lines if metric == row.measured)
+
+
+def run_server_row(name, options, machine, results):
+    row = SERVER_ROWS[name]
+    if not (options.programs / "bench_echo_load").exists():
+        return results.failure(name, "bench_echo_load is not built")
+    servers = servers_of(row, options)
+    with tempfile.TemporaryDirectory() as directory:
+        if row.tls:
+            try:
+                certificate = new_certificate(f"{directory}/server.pem")
+            except RuntimeError as error:
+                return results.failure(name, error)
+            servers = {server: (argv, arguments + [certificate], env)
+                       for server, (argv, arguments, env) in servers.items()}
+        for scenario in options.scenarios if name == "echo" else row.scenarios:
+            if has_descriptors(row, scenario):
+                run_scenario(name, scenario, servers, options, machine, results)
+
+
+def run_scenario(name, scenario, servers, options, machine, results):
+    row = SERVER_ROWS[name]
+    for turn in range(1 if name in MEMORY_ROWS else math.ceil(options.rounds * 0.6)):
+        for server, how in servers.items():
+            full_name = f"{name} {scenario}/{server}"
+            if full_name in results.failed or (server in PYTHON_SERVERS and turn >= 1):
+                continue
+            progress(f"{name} {scenario}: round {turn + 1}: {server}")
+            try:
+                value = measure_server(row, scenario, how, options, machine)
+                results.add(row.metric, scenario, server, value)
+            except RuntimeError as error:
+                results.failure(full_name, error)
 
 
 # ---- the table
@@ -311,18 +381,21 @@ def judge(coil, peers, targets):
     return ratio, text, verdict
 
 
+SERVER_METRICS = {row.metric for row in SERVER_ROWS.values()}
+
+
 def in_process_lines(results):
     for metric, parameter in results.samples:
-        if metric in ECHO_METRICS.values():
+        if metric in SERVER_METRICS:
             continue
         medians = results.medians((metric, parameter))
         targets = TARGETS.get((metric, parameter), TARGETS.get(metric))
         yield metric, parameter, medians.pop("coil", None), medians, targets
 
 
-def echo_lines(results):
+def server_lines(results):
     for metric, scenario in results.samples:
-        if metric not in ECHO_METRICS.values():
+        if metric not in SERVER_METRICS:
             continue
         medians = results.medians((metric, scenario))
         peers = {name: value for name, value in medians.items() if not name.startswith("coil ")}
@@ -330,7 +403,7 @@ def echo_lines(results):
         for name, value in (coil or {"coil": None}).items():
             variant = name.removeprefix("coil").strip()
             read = variant.split(" ")[0]
-            targets = echo_target(read, scenario) if metric == "echo" else TARGETS[metric]
+            targets = server_target(metric, read, scenario)
             yield f"{metric} {variant}".strip(), scenario, value, peers, targets
 
 
@@ -362,7 +435,7 @@ def print_table(lines, peer_order):
 
 def write_json(path, options, machine, results):
     entries = []
-    for metric, parameter, coil, peers, targets in [*in_process_lines(results), *echo_lines(results)]:
+    for metric, parameter, coil, peers, targets in [*in_process_lines(results), *server_lines(results)]:
         ratio, target, verdict = judge(coil, peers, targets)
         line = {"metric": metric, "parameter": parameter, "coil": coil, "peers": peers}
         entries.append(line | {"ratio": ratio, "target": target, "verdict": verdict})
@@ -380,27 +453,28 @@ def parse_options():
     add("rows", nargs="*", metavar="row", help="rows to run (default: all)")
     add("--build", required=True, type=Path, help="build directory, configured with COIL_BUILD_BENCHMARKS=ON")
     add("--rounds", type=int, default=5,
-        help="rounds per row (default 5); echo does three fifths of them, python at most three in process "
-             "and one in echo, rows about memory one")
+        help="rounds per row (default 5); servers do three fifths of them, python at most three in process "
+             "and one as a server, rows about memory one")
     add("--pin", type=int, metavar="CPU",
-        help="CPU for the programs, and for both server and client of echo (default: the last; c8000s64 puts "
-             "the client on another)")
+        help="CPU for the programs, and for both server and client (default: the last; c8000s64 puts the client "
+             "on another)")
     add("--sched", choices=["fifo", "other"], default="fifo",
         help="fifo: real-time scheduling where permitted, so that other work counts little (default)")
     add("--backend", choices=["uring", "epoll"],
-        help="coil's backend (default: its own choice in process, both in echo)")
+        help="coil's backend (default: its own choice in process, both as a server)")
     add("--python", default="/usr/bin/python3",
         help="python for the asyncio and uvloop programs, '' for none (default: %(default)s)")
     add("--uvloop", action="store_true", help="run the python programs on uvloop too, in every row")
-    add("--scenarios", default=",".join(SCENARIOS), help="of echo (default: %(default)s; also c8000s64)")
-    add("--reads", default=",".join(COIL_READS), help="of coil's echo server (default: %(default)s)")
-    add("--seconds", type=float, default=0.7, help="window of one echo measurement (default 0.7)")
+    add("--scenarios", default=",".join(ECHO), help="of echo (default: %(default)s)")
+    add("--reads", default=",".join(COIL_READS), help="of coil's server (default: %(default)s)")
+    add("--seconds", type=float, default=0.7, help="window of one measurement of a server (default 0.7)")
     add("--json", metavar="FILE", help="write the table and every sample to FILE")
     options = parser.parse_args()
-    options.rows = options.rows or ROWS + ECHO_ROWS
-    unknown = [row for row in options.rows if row not in ROWS + ECHO_ROWS]
+    rows = ROWS + list(SERVER_ROWS)
+    options.rows = options.rows or rows
+    unknown = [row for row in options.rows if row not in rows]
     if unknown:
-        parser.error(f"no such row: {', '.join(unknown)}; there are {', '.join(ROWS + ECHO_ROWS)}")
+        parser.error(f"no such row: {', '.join(unknown)}; there are {', '.join(rows)}")
     options.scenarios = options.scenarios.split(",")
     options.reads = options.reads.split(",")
     options.programs = options.build / "bench" if (options.build / "bench").is_dir() else options.build
@@ -417,13 +491,13 @@ def main():
     results = Results()
     started = time.monotonic()
     for row in options.rows:
-        (run_echo_row if row in ECHO_ROWS else run_row)(row, options, machine, results)
+        (run_server_row if row in SERVER_ROWS else run_row)(row, options, machine, results)
     progress("")
     scheduling = "SCHED_FIFO" if machine.fifo else "ordinary scheduling"
     took = time.monotonic() - started
     print(f"medians of {options.rounds} rounds, CPU {machine.cpu}, {scheduling}, {took:.0f} s\n")
     print_table(in_process_lines(results), PEERS)
-    print_table(echo_lines(results), ECHO_PEERS + list(PYTHON_SERVERS))
+    print_table(server_lines(results), SERVER_PEERS + list(PYTHON_SERVERS))
     if options.json:
         write_json(options.json, options, machine, results)
 

@@ -1,10 +1,12 @@
-// bench_echo_coil PORT read|read_into|read_into_shared|protocol
+// bench_echo_coil PORT read|read_into|read_into_shared|protocol [CERTIFICATE]
 //
 // read              co_await reader.read(n) gives a string
 // read_into         into a buffer that each connection owns
 // read_into_shared  into one buffer for all connections: right because read_into writes to it only when it
 //                   returns, and write() keeps what it could not send
 // protocol          callbacks
+//
+// With a certificate, a PEM file that has the key in it, over TLS.
 #include <coil/coil.hpp>
 
 #include <array>
@@ -66,22 +68,32 @@ class EchoProtocol final : public coil::Protocol {
     std::shared_ptr<coil::Transport> transport_;
 };
 
-coil::Coro<> serve_protocol(int port) {
-    coil::Server server = co_await coil::get_running_loop().create_server(
-        [] { return std::make_shared<EchoProtocol>(); }, "127.0.0.1", port, {.backlog = 4096});
-    co_await server.serve_forever();
+coil::Coro<coil::Server> start_protocols(int port, coil::ServerOptions options) {
+    co_return co_await coil::get_running_loop().create_server([] { return std::make_shared<EchoProtocol>(); },
+                                                              "127.0.0.1", port, options);
 }
 
-coil::Coro<> serve(int port, std::string_view how) {
-    if (how == "protocol") co_return co_await serve_protocol(port);
+coil::Coro<coil::Server> start_streams(int port, std::string_view how, coil::ServerOptions options) {
     auto on_client = how == "read_into"          ? on_read_into_client
                      : how == "read_into_shared" ? on_read_into_shared_client
                                                  : on_read_client;
-    coil::Server server = co_await coil::start_server(on_client, "127.0.0.1", port, {.backlog = 4096});
+    co_return co_await coil::start_server(on_client, "127.0.0.1", port, options);
+}
+
+coil::Coro<> serve(int port, std::string_view how, const char* certificate) {
+    coil::ServerOptions options{.backlog = 4096};
+    coil::SslContext context = coil::create_default_context(coil::SslPurpose::CLIENT_AUTH);
+    if (certificate) {
+        context.load_cert_chain(certificate);
+        options.ssl = &context;
+    }
+    coil::Coro<coil::Server> starting =
+        how == "protocol" ? start_protocols(port, options) : start_streams(port, how, options);
+    coil::Server server = co_await std::move(starting);
     co_await server.serve_forever();
 }
 
 int main(int argc, char** argv) {
     if (argc < 2) return 2;
-    coil::run(serve(std::atoi(argv[1]), argc > 2 ? argv[2] : "read"));
+    coil::run(serve(std::atoi(argv[1]), argc > 2 ? argv[2] : "read", argc > 3 ? argv[3] : nullptr));
 }

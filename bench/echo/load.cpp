@@ -1,48 +1,38 @@
 // Load generator for an echo server on loopback.
 //
-//     bench_echo_load --port PORT --pid SERVER_PID [--mode echo|idle|accept] [--connections N] [--size BYTES]
-//                     [--warm SECONDS] [--seconds SECONDS]
+//     bench_echo_load --port PORT --pid SERVER_PID [--mode echo|idle|accept] [--tls 1] [--connections N]
+//                     [--size BYTES] [--end fin|reset] [--warm SECONDS] [--seconds SECONDS]
 //
 // echo    every connection has one message on its way; what comes back is compared byte by byte with what was
-//         sent. Prints the server's CPU time per message and the messages per second.
+//         sent. Prints the server's CPU time per message and per MiB, and the messages per second.
 // idle    opens the connections, uses each once and prints the server's resident bytes per connection.
-// accept  connects, exchanges one byte and resets, sixteen connections at a time; prints connections per
-//         second and the server's CPU time per connection.
+// accept  connects, exchanges one byte and ends, sixteen connections at a time; prints connections per second
+//         and the server's CPU time per connection. With TLS each makes a full handshake of TLS 1.3.
 //
 // One thread. CPU time is what the scheduler has counted for all threads of the server between the two ends
 // of the measured window. Ends with status 3 if a byte is wrong.
-#include <arpa/inet.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 
-#include <cerrno>
 #include <csignal>
-#include <cstdlib>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <map>
 
 #include "../common/bench.hpp"
+#include "channel.hpp"
 
 struct Options {
     int port = 0;
     int pid = 0;
     std::string mode = "echo";
+    std::string end = "fin";
+    SSL_CTX* tls = nullptr;
     int connections = 1;
     std::size_t size = 64;
     double warm = 0.2;
     double seconds = 1;
 };
-
-[[noreturn]] void fail(const char* what) {
-    std::fprintf(stderr, "load: %s: %s\n", what, std::strerror(errno));
-    std::exit(1);
-}
 
 /// What connection `id` sends is an endless stream cut out of one block of random bytes, starting elsewhere
 /// for each connection: a byte that is lost, repeated, or sent to the wrong connection shows.
@@ -82,32 +72,8 @@ double server_resident_bytes(int pid) {
     return resident * static_cast<double>(sysconf(_SC_PAGESIZE));
 }
 
-int connect_to(int port) {
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0) fail("socket");
-    int on = 1;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    linger reset{1, 0};  // leave no port in TIME_WAIT
-    setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(static_cast<std::uint16_t>(port));
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) < 0) fail("connect");
-    return fd;
-}
-
-void send_byte(int fd) {
-    if (send(fd, "?", 1, 0) != 1) fail("send");
-}
-
-void receive_byte(int fd) {
-    char byte = 0;
-    if (recv(fd, &byte, 1, 0) != 1 || byte != '?') fail("the first byte did not come back");
-}
-
 struct Connection {
-    int fd = -1;
+    Channel channel;
     std::size_t start = 0;     // of the current message in the pattern
     std::size_t sent = 0;      // bytes of it
     std::size_t received = 0;  // bytes of it
@@ -121,8 +87,8 @@ class EchoLoad {
           pattern_(options.size),
           buffer_(std::max<std::size_t>(options.size, 1)),
           poller_(epoll_create1(EPOLL_CLOEXEC)) {
-        connections_.resize(static_cast<std::size_t>(options.connections));
-        for (std::size_t i = 0; i < connections_.size(); i++) open(static_cast<int>(i), connections_[i]);
+        connections_.reserve(static_cast<std::size_t>(options.connections));
+        for (int id = 0; id < options.connections; id++) open(id);
     }
 
     void run() {
@@ -135,17 +101,19 @@ class EchoLoad {
         double took = now_ns() - start;
         auto messages = static_cast<double>(messages_);
         if (messages_ == 0) fail("no message came back");
-        report("server_ns_per_message", "", (server_cpu_ns(options_.pid) - cpu) / messages);
+        cpu = server_cpu_ns(options_.pid) - cpu;
+        report("server_ns_per_message", "", cpu / messages);
+        report("server_ns_per_mebibyte", "", cpu / messages / static_cast<double>(options_.size) * (1 << 20));
         report("messages_per_second", "", messages * 1e9 / took);
     }
 
   private:
-    void open(int id, Connection& connection) {
-        connection.fd = connect_to(options_.port);
+    void open(int id) {
+        Connection& connection = connections_.emplace_back(Channel(options_.port, options_.tls));
         connection.start = Pattern::start_of(id);
-        send_byte(connection.fd);
-        receive_byte(connection.fd);
-        fcntl(connection.fd, F_SETFL, fcntl(connection.fd, F_GETFL) | O_NONBLOCK);
+        connection.channel.send_byte();
+        connection.channel.receive_byte();
+        connection.channel.set_blocking(false);
         watch(connection, EPOLL_CTL_ADD);
     }
 
@@ -153,7 +121,7 @@ class EchoLoad {
         epoll_event interest{};
         interest.events = EPOLLIN | (connection.wants_write ? EPOLLOUT : 0u);
         interest.data.ptr = &connection;
-        if (epoll_ctl(poller_, operation, connection.fd, &interest) < 0) fail("epoll_ctl");
+        if (epoll_ctl(poller_, operation, connection.channel.fd(), &interest) < 0) fail("epoll_ctl");
     }
 
     void run_until(double deadline) {
@@ -170,8 +138,8 @@ class EchoLoad {
 
     void send_rest(Connection& connection) {
         while (connection.sent < options_.size) {
-            ssize_t count = send(connection.fd, pattern_.at(connection.start) + connection.sent,
-                                 options_.size - connection.sent, 0);
+            ssize_t count = connection.channel.send(pattern_.at(connection.start) + connection.sent,
+                                                    options_.size - connection.sent);
             if (count < 0) {
                 if (errno != EAGAIN) fail("send");
                 break;
@@ -186,7 +154,7 @@ class EchoLoad {
     }
 
     void receive(Connection& connection) {
-        ssize_t count = recv(connection.fd, buffer_.data(), options_.size - connection.received, 0);
+        ssize_t count = connection.channel.recv(buffer_.data(), options_.size - connection.received);
         if (count < 0 && errno == EAGAIN) return;
         if (count < 0) fail("recv");
         if (count == 0) fail("the server closed a connection");
@@ -213,34 +181,36 @@ class EchoLoad {
 };
 
 void run_idle(const Options& options) {
-    int first = connect_to(options.port);
-    send_byte(first);
-    receive_byte(first);
+    std::vector<Channel> channels;
+    auto open = [&] {
+        Channel& channel = channels.emplace_back(options.port, options.tls);
+        channel.send_byte();
+        channel.receive_byte();
+    };
+    open();
     double before = server_resident_bytes(options.pid);
-    for (int i = 0; i < options.connections; i++) {
-        int fd = connect_to(options.port);
-        send_byte(fd);
-        receive_byte(fd);
-    }
+    for (int i = 0; i < options.connections; i++) open();
     usleep(100'000);
     double after = server_resident_bytes(options.pid);
     report("server_bytes_per_connection", "", (after - before) / options.connections);
 }
 
 void run_accept(const Options& options) {
-    std::vector<int> fds(16);
+    constexpr int AT_A_TIME = 16;
     long connections = 0;
     auto run_until = [&](double deadline) {
         while (now_ns() < deadline) {
-            for (int& fd : fds) {
-                fd = connect_to(options.port);
-                send_byte(fd);
+            std::vector<Channel> channels;
+            channels.reserve(AT_A_TIME);
+            for (int i = 0; i < AT_A_TIME; i++) channels.emplace_back(options.port, options.tls);
+            for (Channel& channel : channels) channel.send_byte();
+            for (Channel& channel : channels) {
+                channel.receive_byte();
+                if (options.end == "fin") channel.finish();
             }
-            for (int fd : fds) {
-                receive_byte(fd);
-                close(fd);
-                connections++;
-            }
+            if (options.end == "fin")
+                for (Channel& channel : channels) channel.wait_end();
+            connections += AT_A_TIME;
         }
     };
     run_until(now_ns() + options.warm * 1e9);
@@ -268,10 +238,12 @@ Options parse(int argc, char** argv) {
     number("--warm", options.warm);
     number("--seconds", options.seconds);
     if (values.count("--mode")) options.mode = values["--mode"];
+    if (values.count("--end")) options.end = values["--end"];
+    if (values.count("--tls")) options.tls = new_tls_client();
     if (options.port == 0 || options.size == 0) {
         std::fprintf(stderr,
-                     "usage: %s --port PORT --pid PID [--mode echo|idle|accept] [--connections N] "
-                     "[--size BYTES] [--warm SECONDS] [--seconds SECONDS]\n",
+                     "usage: %s --port PORT --pid PID [--mode echo|idle|accept] [--tls 1] [--connections N] "
+                     "[--size BYTES] [--end fin|reset] [--warm SECONDS] [--seconds SECONDS]\n",
                      argv[0]);
         std::exit(2);
     }

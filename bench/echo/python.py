@@ -1,6 +1,7 @@
-"""python.py PORT streams|protocol [--uvloop]"""
+"""python.py PORT streams|protocol [--uvloop] [CERTIFICATE]"""
 
 import asyncio
+import ssl
 import sys
 from pathlib import Path
 
@@ -27,12 +28,16 @@ class Echo(asyncio.Protocol):
 
 
 async def serve():
-    port, how = int(sys.argv[1]), sys.argv[2]
+    port, how, *rest = [arg for arg in sys.argv[1:] if not arg.startswith("--")]
     loop = asyncio.get_running_loop()
+    options = {"backlog": 4096}
+    for certificate in rest:
+        options["ssl"] = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        options["ssl"].load_cert_chain(certificate)
     if how == "streams":
-        server = await asyncio.start_server(on_client, "127.0.0.1", port, backlog=4096)
+        server = await asyncio.start_server(on_client, "127.0.0.1", int(port), **options)
     else:
-        server = await loop.create_server(Echo, "127.0.0.1", port, backlog=4096)
+        server = await loop.create_server(Echo, "127.0.0.1", int(port), **options)
     await server.serve_forever()
 
 
