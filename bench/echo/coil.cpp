@@ -17,43 +17,42 @@
 constexpr std::size_t LIMIT = 65536;
 
 coil::Coro<> echo_read(coil::StreamReader reader, coil::StreamWriter writer) {
-    for (;;) {
-        std::string data = co_await reader.read(LIMIT);
-        if (data.empty()) break;
-        writer.write(data);
-        co_await writer.drain();
-    }
-}
-
-coil::Coro<> echo_into(coil::StreamReader reader, coil::StreamWriter writer, std::span<std::byte> buffer) {
-    for (;;) {
-        std::size_t size = co_await reader.read_into(buffer);
-        if (size == 0) break;
-        writer.write(std::span<const std::byte>(buffer.first(size)));
-        co_await writer.drain();
-    }
-}
-
-coil::Coro<> serve_client(coil::Coro<> echo, coil::StreamWriter writer) {
     try {
-        co_await std::move(echo);
+        for (;;) {
+            std::string data = co_await reader.read(LIMIT);
+            if (data.empty()) break;
+            writer.write(data);
+            co_await writer.drain();
+        }
     } catch (const coil::OSError&) {  // the load generator resets its connections
     }
     writer.close();
 }
 
-coil::Coro<> on_read_client(coil::StreamReader reader, coil::StreamWriter writer) {
-    co_await serve_client(echo_read(reader, writer), writer);
+/// Without a buffer of its own the connection uses the shared one.
+coil::Coro<> echo_into(coil::StreamReader reader, coil::StreamWriter writer,
+                       std::unique_ptr<std::byte[]> own) {
+    static std::array<std::byte, LIMIT> shared;
+    std::span<std::byte> buffer(own ? own.get() : shared.data(), LIMIT);
+    try {
+        for (;;) {
+            std::size_t size = co_await reader.read_into(buffer);
+            if (size == 0) break;
+            writer.write(std::span<const std::byte>(buffer.first(size)));
+            co_await writer.drain();
+        }
+    } catch (const coil::OSError&) {
+    }
+    writer.close();
 }
 
 coil::Coro<> on_read_into_client(coil::StreamReader reader, coil::StreamWriter writer) {
-    std::unique_ptr<std::byte[]> buffer(new std::byte[LIMIT]);
-    co_await serve_client(echo_into(reader, writer, std::span(buffer.get(), LIMIT)), writer);
+    return echo_into(std::move(reader), std::move(writer),
+                     std::make_unique_for_overwrite<std::byte[]>(LIMIT));
 }
 
 coil::Coro<> on_read_into_shared_client(coil::StreamReader reader, coil::StreamWriter writer) {
-    static std::array<std::byte, LIMIT> shared;
-    co_await serve_client(echo_into(reader, writer, shared), writer);
+    return echo_into(std::move(reader), std::move(writer), nullptr);
 }
 
 class EchoProtocol final : public coil::Protocol {
@@ -76,7 +75,7 @@ coil::Coro<coil::Server> start_protocols(int port, coil::ServerOptions options) 
 coil::Coro<coil::Server> start_streams(int port, std::string_view how, coil::ServerOptions options) {
     auto on_client = how == "read_into"          ? on_read_into_client
                      : how == "read_into_shared" ? on_read_into_shared_client
-                                                 : on_read_client;
+                                                 : echo_read;
     co_return co_await coil::start_server(on_client, "127.0.0.1", port, options);
 }
 
