@@ -4,6 +4,7 @@
 
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -28,15 +29,24 @@ class HostPort {
     HostPort(std::string_view host, int port = 0) noexcept : host_(host), port_(port), given_(true) {}
     HostPort(const char* host, int port = 0) noexcept : HostPort(std::string_view(host), port) {}
     template <std::same_as<SocketAddress> Address>  // not what converts to one
-    HostPort(const Address& address) noexcept : HostPort(address.host, address.port) {}
+    HostPort(const Address& address) noexcept
+        : host_(address.host),
+          port_(address.port),
+          flowinfo_(address.flowinfo),
+          scope_id_(address.scope_id),
+          given_(true) {}
 
     explicit operator bool() const noexcept { return given_; }
     std::string_view host() const noexcept { return host_; }
     int port() const noexcept { return port_; }
+    std::uint32_t flowinfo() const noexcept { return flowinfo_; }
+    std::uint32_t scope_id() const noexcept { return scope_id_; }
 
   private:
     std::string_view host_;
     int port_ = 0;
+    std::uint32_t flowinfo_ = 0;
+    std::uint32_t scope_id_ = 0;
     bool given_ = false;
 };
 

@@ -39,6 +39,13 @@ SocketAddress Address::public_form() const {
     return result;
 }
 
+void Address::set_scope(std::uint32_t flowinfo, std::uint32_t scope_id) noexcept {
+    if (family() != AF_INET6) return;
+    auto& in = reinterpret_cast<sockaddr_in6&>(storage);
+    if (flowinfo != 0) in.sin6_flowinfo = htonl(flowinfo);
+    if (scope_id != 0) in.sin6_scope_id = scope_id;
+}
+
 std::optional<Address> numeric_address(const std::string& host, int port, int family) {
     sockaddr_in v4{};
     if (family != AF_INET6 && ::inet_pton(AF_INET, host.c_str(), &v4.sin_addr) == 1) {
@@ -72,11 +79,7 @@ Address kernel_address(const SocketAddress& address, int family) {
     auto found = numeric_address(address.host.empty() ? wildcard : address.host, address.port, family);
     if (!found)
         throw ValueError(fmt::format("'{}' is not a numeric address of the socket's family", address.host));
-    if (found->family() == AF_INET6) {
-        auto& in = reinterpret_cast<sockaddr_in6&>(found->storage);
-        in.sin6_flowinfo = htonl(address.flowinfo);
-        in.sin6_scope_id = address.scope_id;
-    }
+    found->set_scope(address.flowinfo, address.scope_id);
     return *found;
 }
 

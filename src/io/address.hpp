@@ -4,6 +4,7 @@
 
 #include <sys/socket.h>
 
+#include <cstdint>
 #include <cstring>
 #include <optional>
 #include <string>
@@ -25,6 +26,8 @@ struct Address {
     }  // the sockets API's own aliasing
     const sockaddr* data() const noexcept { return reinterpret_cast<const sockaddr*>(&storage); }
     SocketAddress public_form() const;
+    /// Of an IPv6 address; zeros change nothing.
+    void set_scope(std::uint32_t flowinfo, std::uint32_t scope_id) noexcept;
 };
 
 /// The address of a numeric host, without asking anybody. `family`: AF_UNSPEC for either. A scope ("fe80::1%eth0") is the

@@ -184,6 +184,8 @@ Coro<Socket> connect_stream(std::string host, int port, ConnectionOptions option
     if (options.local_addr) {
         local_addresses = co_await resolve_stream(loop, std::move(local_host), options.local_addr.port(),
                                                   options.family, options.flags, false);
+        for (Address& local : local_addresses)
+            local.set_scope(options.local_addr.flowinfo(), options.local_addr.scope_id());
     }
     const auto* locals = options.local_addr ? &local_addresses : nullptr;
     if (options.happy_eyeballs_delay && !options.interleave) options.interleave = 1;

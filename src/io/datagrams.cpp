@@ -368,7 +368,8 @@ Coro<std::vector<AddressPair>> address_pairs(EventLoop& loop, const EndpointPlan
         check_port(wanted.port());
         AddressOptions query{options.family, SOCK_DGRAM, options.proto, options.flags};
         auto found = co_await resolve(loop, local ? plan.local_host : plan.remote_host, wanted.port(), query);
-        for (const ResolvedAddress& entry : found) {
+        for (ResolvedAddress& entry : found) {
+            entry.address.set_scope(wanted.flowinfo(), wanted.scope_id());
             auto same = std::ranges::find_if(pairs, [&](const AddressPair& pair) {
                 return pair.family == entry.address.family() && pair.proto == entry.proto;
             });
