@@ -326,24 +326,21 @@ class SendfileProtocol final : public Protocol {
         transport_.set_protocol(original_);
         if (was_reading_) transport_.resume_reading();
     }
+    /// Until there is room. What counts is the buffer: writing may have been paused before this protocol came.
     Coro<> drain() {
-        if (lost_) throw ConnectionError("Connection closed by peer");
-        if (!paused_) co_return;
-        room_ = loop_.create_future();
-        co_await room_;
-        if (lost_) throw ConnectionError("Connection closed by peer");
+        while (!lost_ && transport_.get_write_buffer_size() > transport_.get_write_buffer_limits().second) {
+            room_ = loop_.create_future();
+            co_await room_;
+        }
+        if (lost_ || transport_.is_closing()) throw ConnectionError("Connection closed by peer");
     }
 
     void data_received(std::string_view) override {
         throw RuntimeError("Invalid state: reading should be paused");
     }
     bool eof_received() override { throw RuntimeError("Invalid state: reading should be paused"); }
-    void pause_writing() override {
-        paused_ = true;
-        original_->pause_writing();
-    }
+    void pause_writing() override { original_->pause_writing(); }
     void resume_writing() override {
-        paused_ = false;
         if (room_ && !room_.done()) room_.set_result();
         original_->resume_writing();
     }
@@ -359,7 +356,6 @@ class SendfileProtocol final : public Protocol {
     std::shared_ptr<StreamingProtocol> original_;
     Future<> room_;
     bool was_reading_ = false;
-    bool paused_ = false;
     bool lost_ = false;
 };
 
@@ -368,13 +364,14 @@ Coro<> send_by_hand(EventLoop& loop, std::shared_ptr<Transport> transport, FileS
     transport->set_protocol(protocol);
     auto sending = [](Transport& to, SendfileProtocol& flow, FileSender& from) -> Coro<> {
         while (!from.done()) {
-            std::string_view chunk = from.read_chunk();
-            if (chunk.empty()) break;
             co_await flow.drain();
+            std::string_view chunk = co_await from.read_chunk();
+            if (chunk.empty()) break;
             if (to.is_closing()) throw ConnectionError("Connection closed by peer");
             to.write(chunk);
             from.sent_by_hand(chunk.size());
         }
+        co_await flow.drain();
     };
     auto outcome = co_await try_await(sending(*transport, *protocol, sender));
     protocol->restore();
@@ -384,6 +381,8 @@ Coro<> send_by_hand(EventLoop& loop, std::shared_ptr<Transport> transport, FileS
 Coro<std::size_t> send_file(EventLoop& loop, std::shared_ptr<Transport> transport, int file,
                             std::int64_t offset, std::optional<std::int64_t> count, SendfileOptions options) {
     if (!transport || transport->is_closing()) throw RuntimeError("Transport is closing");
+    if (dynamic_cast<SendfileProtocol*>(transport->get_protocol().get()))
+        throw RuntimeError("sendfile is in progress on this transport already");
     FileSender sender(file, offset, count);
     if (auto* socket = dynamic_cast<SocketTransport*>(transport.get())) {
         auto outcome = co_await try_await(socket->send_file(sender));

@@ -6,8 +6,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <system_error>
 
 #include "coil/exceptions.hpp"
+#include "io/file_operation.hpp"
 #include "io/without_sigpipe.hpp"
 
 namespace coil::detail {
@@ -52,23 +54,38 @@ FileSender::Step FileSender::step(int socket) {
         }
         if (error == EINTR) continue;
         if (error == EAGAIN) return Step::WAIT;
-        // The file cannot be mapped (a pipe, some file systems), or the socket cannot take pages.
-        if (total_ == 0 && (error == EINVAL || error == ENOSYS || error == EOPNOTSUPP || error == ESPIPE))
+        if (total_ == 0) {
+            error_ = error;
             return Step::UNSUPPORTED;
+        }
+        if (error == ENOTCONN) throw ConnectionError(error, "socket is not connected");
         throw_os_error(error);
     }
 }
 
-std::string_view FileSender::read_chunk() {
-    if (!chunk_) chunk_ = std::make_unique_for_overwrite<char[]>(CHUNK);
-    auto size = static_cast<std::size_t>(std::min<std::uint64_t>(left(), CHUNK));
-    ssize_t got = 0;
-    do {
-        got = ::pread(file_, chunk_.get(), size, static_cast<off_t>(offset_ + total_));
-    } while (got < 0 && errno == EINTR);
-    if (got < 0) throw_os_error(errno);
+void FileSender::throw_unavailable() const {
+    throw SendfileNotAvailableError("the kernel cannot send this file by sendfile(): " +
+                                    std::generic_category().message(error_));
+}
+
+Coro<std::string_view> FileSender::read_chunk() {
+    if (!reading_) {
+        // As asyncio: what has no places (a pipe) is refused. io_uring would read it.
+        if (::lseek(file_, static_cast<off_t>(offset_ + total_), SEEK_SET) < 0) throw_os_error(errno);
+        reading_ = std::make_shared<FileOperation>(KernelOp::Kind::READ, "sendfile");
+        // Not a copy: closing one would drop the process's locks on the file. A thread that outlives the loop reads at an offset,
+        // into the operation's own memory, which does no harm wherever the number then belongs.
+        reading_->fd = file_;
+        reading_->buffer.resize(CHUNK);
+        reading_->memory = reading_->buffer.data();
+    }
+    reading_->size = static_cast<std::size_t>(std::min<std::uint64_t>(left(), CHUNK));
+    reading_->offset = static_cast<std::int64_t>(offset_ + total_);
+    FileWait wait(reading_);
+    co_await std::move(wait);
+    auto got = static_cast<std::size_t>(reading_->take_result());
     if (got == 0) ended_ = true;
-    return {chunk_.get(), static_cast<std::size_t>(got)};
+    co_return std::string_view(reading_->buffer).substr(0, got);
 }
 
 }  // namespace coil::detail

@@ -6,7 +6,11 @@
 #include <optional>
 #include <string_view>
 
+#include "coil/coroutines.hpp"
+
 namespace coil::detail {
+
+class FileOperation;
 
 /// One sendfile: how far it is. However it ends, the file's position is left behind the last byte sent, as asyncio does.
 class FileSender {
@@ -18,10 +22,14 @@ class FileSender {
     FileSender& operator=(const FileSender&) = delete;
 
     enum class Step : std::uint8_t { SENT, WAIT, UNSUPPORTED };
-    /// Sends what the socket takes. WAIT: until it is writable. UNSUPPORTED: not this file, or not to this socket. OSError.
+    /// Sends what the socket takes. WAIT: until it is writable. UNSUPPORTED: it failed at the first byte, for whatever reason, as
+    /// asyncio has it; what is wrong with the socket will show on the way by hand. OSError.
     Step step(int socket);
-    /// For the way by hand: the next bytes of the file, none at its end. They are sent by the caller, who says how many were.
-    std::string_view read_chunk();
+    /// After UNSUPPORTED: SendfileNotAvailableError.
+    [[noreturn]] void throw_unavailable() const;
+    /// For the way by hand: the next bytes of the file, none at its end; they are there until the next call. They are sent by the
+    /// caller, who says how many were. Read as a File is, not in the loop's thread; a cancelled call ends when the reading does.
+    Coro<std::string_view> read_chunk();
     void sent_by_hand(std::size_t size) noexcept {
         total_ += size;
         by_hand_ = true;
@@ -39,7 +47,8 @@ class FileSender {
     std::size_t total_ = 0;
     bool ended_ = false;
     bool by_hand_ = false;  // the kernel could not, and is not asked again
-    std::unique_ptr<char[]> chunk_;
+    int error_ = 0;         // why it could not
+    std::shared_ptr<FileOperation> reading_;
 };
 
 }  // namespace coil::detail

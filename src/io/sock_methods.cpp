@@ -146,9 +146,8 @@ Coro<std::size_t> send_file(EventLoop& loop, int fd, int file, std::int64_t offs
                 co_await FdWait(loop, fd, FdWait::For::WRITING, "sock_sendfile");
                 break;
             case detail::FileSender::Step::UNSUPPORTED: {
-                if (!options.fallback)
-                    throw SendfileNotAvailableError("the kernel cannot send this file by sendfile()");
-                std::string_view chunk = sender.read_chunk();
+                if (!options.fallback) sender.throw_unavailable();
+                std::string_view chunk = co_await sender.read_chunk();
                 while (!chunk.empty()) {
                     auto attempt = [&] { return ::send(fd, chunk.data(), chunk.size(), MSG_NOSIGNAL); };
                     std::size_t sent =

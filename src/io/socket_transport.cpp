@@ -112,10 +112,8 @@ Coro<std::size_t> SocketTransport::send_file(FileSender& sender) {
     while (!write_buffer().empty()) co_await Writable(*this);
     while (!sender.done()) {
         if (lost()) throw ConnectionError("Connection closed by peer");
-        auto step = FileSender::Step::UNSUPPORTED;
-        step = sender.step(fd());
-        if (step == FileSender::Step::UNSUPPORTED)
-            throw SendfileNotAvailableError("the kernel cannot send this file by sendfile()");
+        FileSender::Step step = sender.step(fd());
+        if (step == FileSender::Step::UNSUPPORTED) sender.throw_unavailable();
         if (step == FileSender::Step::WAIT) {
             watch_.forget(WRITABLE);
             co_await Writable(*this);

@@ -1,15 +1,21 @@
 #include "coil/sockets.hpp"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <net/if.h>
 #include <netinet/in.h>
+#include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <latch>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,24 +26,22 @@
 #include "support/certificates.hpp"
 #include "support/child.hpp"
 #include "support/errors.hpp"
+#include "support/memory_file.hpp"
 #include "support/run.hpp"
+#include "support/sockets.hpp"
+#include "sync/worker_pool.hpp"
 
 using namespace coil;
 using namespace std::chrono_literals;
+using support::listening;
+using support::MemoryFile;
+using support::tcp_pair;
 using support::thrown_by;
 using support::thrown_by_await;
 
 namespace {
 
 SocketAddress local(int port = 0) { return {"127.0.0.1", port}; }
-
-/// A listening socket on a free port.
-Socket listening(int backlog = 128) {
-    Socket socket(AF_INET, SOCK_STREAM);
-    socket.bind(local());
-    socket.listen(backlog);
-    return socket;
-}
 
 /// Writes until the kernel takes no more.
 std::size_t fill(const Socket& socket) {
@@ -739,8 +743,7 @@ TEST_P(SocketMethods, a_reset_wakes_who_waits) {
         auto [connection, address] = co_await loop.sock_accept(server);
         auto receiving = create_task(thrown_by_await(loop.sock_recv(client, 10)));
         co_await support::turns(2);
-        linger hard{.l_onoff = 1, .l_linger = 0};
-        ::setsockopt(connection.fileno(), SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
+        support::close_hard(connection);
         connection.close();
         EXPECT_EQ(co_await receiving, "ConnectionResetError: [Errno 104] Connection reset by peer");
         EXPECT_EQ(co_await loop.sock_recv(client, 10), "");
@@ -869,22 +872,6 @@ TEST_P(SocketMethods, a_connected_datagram_socket_hears_that_nobody_listens) {
 
 // ---- files
 
-/// A file in memory with this text.
-class MemoryFile {
-  public:
-    explicit MemoryFile(const std::string& text) : fd_(::memfd_create("file", MFD_CLOEXEC)) {
-        EXPECT_EQ(::write(fd_, text.data(), text.size()), static_cast<ssize_t>(text.size()));
-    }
-    ~MemoryFile() { ::close(fd_); }
-    MemoryFile(const MemoryFile&) = delete;
-    MemoryFile& operator=(const MemoryFile&) = delete;
-    int fileno() const { return fd_; }
-    off_t position() const { return ::lseek(fd_, 0, SEEK_CUR); }
-
-  private:
-    int fd_;
-};
-
 TEST_P(SocketMethods, sendfile_sends_what_was_asked_and_moves_the_position) {
     run([]() -> Coro<> {
         EventLoop& loop = get_running_loop();
@@ -948,39 +935,332 @@ TEST_P(SocketMethods, sendfile_leaves_the_position_behind_what_was_sent_when_it_
     }());
 }
 
+/// This process's memory is a file that can be read at a place, but not sent by sendfile().
+class OwnMemory {
+  public:
+    OwnMemory() : fd_(::open("/proc/self/mem", O_RDONLY | O_CLOEXEC)) { EXPECT_GE(fd_, 0); }
+    ~OwnMemory() { ::close(fd_); }
+    OwnMemory(const OwnMemory&) = delete;
+    OwnMemory& operator=(const OwnMemory&) = delete;
+    int fileno() const { return fd_; }
+    off_t position() const { return ::lseek(fd_, 0, SEEK_CUR); }
+    static std::int64_t place_of(const void* memory) {
+        return static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(memory));
+    }
+
+  private:
+    int fd_;
+};
+
 TEST_P(SocketMethods, sendfile_reads_and_writes_where_the_kernel_cannot) {
     run([]() -> Coro<> {
         EventLoop& loop = get_running_loop();
-        // This process's memory is a file that can be read at a place, but not sent. The place is a low one, because the kernel
-        // knows no higher ones for sendfile in this file.
         constexpr std::size_t SIZE = 1'500'000;
+        const std::string data = pattern(SIZE);
+        // Of this file the kernel knows no places above 2 GiB for sendfile: another error than that of a low place.
         constexpr std::uintptr_t HINT = 0x2000'0000;
         void* low = ::mmap(reinterpret_cast<void*>(HINT), SIZE, PROT_READ | PROT_WRITE,
                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
-        const std::string data = pattern(SIZE);
         EXPECT_NE(low, MAP_FAILED);
         if (low == MAP_FAILED) co_return;
         std::memcpy(low, data.data(), SIZE);
-        int memory = ::open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
-        EXPECT_GE(memory, 0);
-        auto place = static_cast<std::int64_t>(HINT);
-        auto count = static_cast<std::int64_t>(SIZE);
-        auto [a, b] = Socket::pair();
-        SendfileOptions strict{.fallback = false};
-        EXPECT_EQ(co_await thrown_by_await(loop.sock_sendfile(a, memory, place, count, strict)),
-                  "SendfileNotAvailableError: the kernel cannot send this file by sendfile()");
-        auto receiving = create_task(receive_all(loop, b));
-        auto outcome = co_await try_await(loop.sock_sendfile(a, memory, place, count));
-        EXPECT_EQ(support::error_text(outcome.exception()), "nothing");
-        a.shutdown(SHUT_WR);
-        EXPECT_TRUE(co_await receiving == data);
-        if (outcome) {
-            EXPECT_EQ(outcome.value(), data.size());
+        struct Case {
+            const void* memory;
+            const char* reason;
+        };
+        const std::array<Case, 2> cases{Case{low, "Invalid argument"},
+                                        Case{data.data(), "Value too large for defined data type"}};
+        for (const Case& one : cases) {
+            OwnMemory memory;
+            std::int64_t place = OwnMemory::place_of(one.memory);
+            auto count = static_cast<std::int64_t>(SIZE);
+            auto [a, b] = Socket::pair();
+            SendfileOptions strict{.fallback = false};
+            EXPECT_EQ(co_await thrown_by_await(loop.sock_sendfile(a, memory.fileno(), place, count, strict)),
+                      "SendfileNotAvailableError: the kernel cannot send this file by sendfile(): " +
+                          std::string(one.reason));
+            auto receiving = create_task(receive_all(loop, b));
+            EXPECT_EQ(co_await loop.sock_sendfile(a, memory.fileno(), place, count), SIZE);
+            a.shutdown(SHUT_WR);
+            EXPECT_TRUE(co_await receiving == data);
+            EXPECT_EQ(memory.position(), place + count);
         }
-        EXPECT_EQ(::lseek(memory, 0, SEEK_CUR), place + count);
-        ::close(memory);
         ::munmap(low, SIZE);
     }());
+}
+
+TEST_P(SocketMethods, sendfile_sends_files_that_say_they_are_empty) {
+    run([]() -> Coro<> {
+        EventLoop& loop = get_running_loop();
+        // The kernel sends the first by itself, the second not.
+        for (const char* path : {"/proc/self/limits", "/proc/self/cmdline"}) {
+            std::string expected = co_await read_bytes(path);
+            EXPECT_FALSE(expected.empty());
+            int file = ::open(path, O_RDONLY | O_CLOEXEC);
+            auto [a, b] = Socket::pair();
+            EXPECT_EQ(co_await loop.sock_sendfile(a, file), expected.size()) << path;
+            EXPECT_EQ(co_await loop.sock_sendfile(a, file, 3, 5), 5u) << path;
+            EXPECT_EQ(::lseek(file, 0, SEEK_CUR), 8);
+            a.shutdown(SHUT_WR);
+            EXPECT_EQ(co_await receive_all(loop, b), expected + expected.substr(3, 5)) << path;
+            ::close(file);
+        }
+    }());
+}
+
+TEST_P(SocketMethods, sendfile_cancelled_at_any_time_leaves_the_position_behind_what_was_sent) {
+    run([]() -> Coro<> {
+        EventLoop& loop = get_running_loop();
+        const std::string data = pattern(3'000'000);
+        std::int64_t place = OwnMemory::place_of(data.data());
+        auto count = static_cast<std::int64_t>(data.size());
+        for (int round = 0; round < 60; ++round) {
+            OwnMemory memory;
+            auto [a, b] = Socket::pair();
+            auto sending = create_task(loop.sock_sendfile(a, memory.fileno(), place, count));
+            std::string got;
+            for (int i = 0; i < round % 7; ++i) got += co_await loop.sock_recv(b, 100'000);
+            co_await support::turns(round % 5);
+            EXPECT_TRUE(sending.cancel());
+            co_await try_await(sending);
+            EXPECT_TRUE(sending.cancelled());
+            a.shutdown(SHUT_WR);
+            got += co_await receive_all(loop, b);
+            EXPECT_TRUE(data.starts_with(got));
+            if (!got.empty()) {
+                EXPECT_EQ(memory.position(), place + static_cast<std::int64_t>(got.size()));
+            }
+        }
+    }());
+}
+
+TEST_P(SocketMethods, a_loop_that_closes_while_a_file_is_read_leaves_nothing_behind) {
+    std::size_t fds = support::open_fds();
+    long alive = support::Alive::count();
+    const std::string data = pattern(3'000'000);
+    {
+        OwnMemory memory;
+        for (int round = 0; round < 40; ++round) {
+            auto own = make_loop();
+            own->set_exception_handler(
+                [](EventLoop&, const ExceptionContext&) {});  // of the task that is lost
+            auto send = [](EventLoop& loop, int file, const std::string& text) -> Coro<> {
+                support::Alive here;
+                auto [a, b] = Socket::pair();
+                auto count = static_cast<std::int64_t>(text.size());
+                co_await loop.sock_sendfile(a, file, OwnMemory::place_of(text.data()), count);
+            };
+            auto task = own->create_task(send(*own, memory.fileno(), data));
+            for (int turn = 0; turn < 1 + round % 8; ++turn) support::run_one_turn(*own);
+            EXPECT_EQ(support::Alive::count(), alive + 1);
+            own->close();
+        }
+    }
+    EXPECT_EQ(support::Alive::count(), alive);
+    EXPECT_EQ(support::open_fds(), fds);
+}
+
+TEST_P(SocketMethods, sendfile_does_not_read_in_the_loops_thread) {
+    run_in_child([]() -> Coro<bool> {
+        EventLoop& loop = get_running_loop();
+        // All threads that the loop may have, before the filter, which holds for those that come later.
+        std::size_t threads = detail::WorkerPool::default_threads();
+        auto all_there = std::make_shared<std::latch>(static_cast<std::ptrdiff_t>(threads));
+        std::vector<Coro<>> jobs;
+        for (std::size_t i = 0; i < threads; ++i) {
+            auto meet = [all_there] { all_there->arrive_and_wait(); };
+            jobs.push_back(detail::in_worker("meet", std::move(meet)));
+        }
+        co_await gather(std::move(jobs));
+        const std::string data = pattern(1'000'000);
+        OwnMemory memory;
+        std::int64_t place = OwnMemory::place_of(data.data());
+        auto count = static_cast<std::int64_t>(data.size());
+        if (!support::forbid_call(SYS_pread64, EIO)) co_return false;
+        char byte = 0;
+        EXPECT_EQ(::pread(memory.fileno(), &byte, 1, place), -1);
+        auto [a, b] = Socket::pair();
+        auto receiving = create_task(receive_all(loop, b));
+        EXPECT_EQ(co_await loop.sock_sendfile(a, memory.fileno(), place, count), data.size());
+        a.shutdown(SHUT_WR);
+        EXPECT_TRUE(co_await receiving == data);
+        co_return true;
+    });
+}
+
+TEST_P(SocketMethods, sendfile_of_what_has_no_places_is_an_error_and_takes_nothing) {
+    run([]() -> Coro<> {
+        EventLoop& loop = get_running_loop();
+        auto [a, b] = Socket::pair();
+        std::array<int, 2> ends{};
+        EXPECT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+        SendfileOptions strict{.fallback = false};
+        for (bool empty : {true, false}) {
+            if (!empty) {
+                EXPECT_EQ(::write(ends[1], "abc", 3), 3);
+            }
+            EXPECT_EQ(co_await thrown_by_await(loop.sock_sendfile(a, ends[0])),
+                      "OSError: [Errno 29] Illegal seek");
+            EXPECT_EQ(
+                co_await thrown_by_await(loop.sock_sendfile(a, ends[0], 0, {}, strict)),
+                "SendfileNotAvailableError: the kernel cannot send this file by sendfile(): Illegal seek");
+        }
+        std::array<char, 4> text{};
+        EXPECT_EQ(::read(ends[0], text.data(), text.size()), 3);
+        ::close(ends[0]);
+        ::close(ends[1]);
+    }());
+}
+
+TEST_P(SocketMethods, sendfile_to_a_socket_that_takes_nothing_fails_by_hand) {
+    run([]() -> Coro<> {
+        EventLoop& loop = get_running_loop();
+        const std::string data = pattern(1000);
+        MemoryFile file(data);
+        Socket unconnected(AF_INET, SOCK_STREAM);
+        SendfileOptions strict{.fallback = false};
+        EXPECT_EQ(co_await thrown_by_await(loop.sock_sendfile(unconnected, file.fileno(), 0, {}, strict)),
+                  "SendfileNotAvailableError: the kernel cannot send this file by sendfile(): Broken pipe");
+        EXPECT_EQ(co_await thrown_by_await(loop.sock_sendfile(unconnected, file.fileno())),
+                  "BrokenPipeError: [Errno 32] Broken pipe");
+    }());
+}
+
+TEST_P(SocketMethods, sendfile_to_a_socket_that_is_no_longer_connected_is_a_connection_error) {
+    run_in_child([]() -> Coro<bool> {
+        EventLoop& loop = get_running_loop();
+        const std::string data = pattern(3'000'000);
+        MemoryFile file(data);
+        auto [a, b] = Socket::pair();
+        auto sending = create_task(thrown_by_await(loop.sock_sendfile(a, file.fileno())));
+        co_await support::turns(3);
+        EXPECT_FALSE(sending.done());
+        if (!support::forbid_call(SYS_sendfile, ENOTCONN)) co_return false;
+        auto receiving = create_task(receive_all(loop, b));
+        EXPECT_EQ(co_await sending, "ConnectionError: [Errno 107] socket is not connected");
+        a.close();
+        EXPECT_EQ(static_cast<off_t>((co_await receiving).size()), file.position());
+        co_return true;
+    });
+}
+
+TEST_P(SocketMethods, a_reset_wakes_who_sends) {
+    run([]() -> Coro<> {
+        EventLoop& loop = get_running_loop();
+        const std::string data(20'000'000, 'x');
+        auto count = static_cast<std::int64_t>(data.size());
+        MemoryFile file(data);
+        OwnMemory memory;
+        for (int how = 0; how < 3; ++how) {
+            auto [a, b] = co_await tcp_pair();
+            auto send = [&](int socket) -> Coro<> {
+                if (how == 0) co_await loop.sock_sendall(socket, data);
+                if (how == 1) co_await loop.sock_sendfile(socket, file.fileno());
+                if (how == 2)
+                    co_await loop.sock_sendfile(socket, memory.fileno(), OwnMemory::place_of(data.data()),
+                                                count);
+            };
+            auto sending = create_task(thrown_by_await(send(a.fileno())));
+            // In the middle: something has arrived.
+            EXPECT_EQ(co_await loop.sock_recv(b, 1), "x");
+            EXPECT_FALSE(sending.done());
+            support::close_hard(b);
+            b.close();
+            std::string error = co_await sending;
+            EXPECT_TRUE(error == "ConnectionResetError: [Errno 104] Connection reset by peer" ||
+                        error == "BrokenPipeError: [Errno 32] Broken pipe")
+                << how << ": " << error;
+        }
+    }());
+}
+
+// ---- scopes
+
+/// In a child: a network of its own, where the loopback interface has the address fe80::1. Its number; 0 if that is forbidden.
+unsigned network_with_a_link() {
+    if (::unshare(CLONE_NEWNET) < 0 && ::unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0) return 0;
+    int fd = ::socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return 0;
+    ifreq interface{};
+    std::strcpy(interface.ifr_name, "lo");
+    interface.ifr_flags = IFF_UP;
+    bool good = ::ioctl(fd, SIOCSIFFLAGS, &interface) == 0;
+    struct {  // struct in6_ifreq, whose header does not go together with netinet/in.h
+        in6_addr address;
+        std::uint32_t prefix = 64;
+        int index = 0;
+    } link{};
+    link.index = static_cast<int>(::if_nametoindex("lo"));
+    ::inet_pton(AF_INET6, "fe80::1", &link.address);
+    good = good && ::ioctl(fd, SIOCSIFADDR, &link) == 0;
+    // The kernel takes its time to make sure that the address is ours alone.
+    sockaddr_in6 own{};
+    own.sin6_family = AF_INET6;
+    own.sin6_addr = link.address;
+    own.sin6_scope_id = static_cast<std::uint32_t>(link.index);
+    for (int i = 0; good && ::bind(fd, reinterpret_cast<sockaddr*>(&own), sizeof own) < 0; ++i) {
+        good = errno == EADDRNOTAVAIL && i < 10'000;
+        ::usleep(1000);
+    }
+    ::close(fd);
+    return good ? static_cast<unsigned>(link.index) : 0;
+}
+
+TEST_P(SocketMethods, addresses_of_a_link_keep_their_scope) {
+    run_in_child([]() -> Coro<bool> {
+        unsigned number = network_with_a_link();
+        if (number == 0) co_return false;
+        EventLoop& loop = get_running_loop();
+        SocketAddress any{"fe80::1", 0, 0, number};
+        Socket server(AF_INET6, SOCK_STREAM);
+        server.bind(any);
+        server.listen();
+        SocketAddress bound = server.getsockname();
+        EXPECT_EQ(to_string(bound),
+                  "('fe80::1', " + std::to_string(bound.port) + ", 0, " + std::to_string(number) + ")");
+        SocketAddress named{"fe80::1%lo", bound.port};
+        for (const SocketAddress& target : {bound, named}) {
+            Socket client(AF_INET6, SOCK_STREAM);
+            co_await loop.sock_connect(client, target);
+            EXPECT_EQ(client.getpeername(), bound);
+            auto [connection, from] = co_await loop.sock_accept(server);
+            EXPECT_EQ(from, client.getsockname());
+            EXPECT_EQ(from, connection.getpeername());
+            EXPECT_EQ(from.scope_id, number);
+        }
+        Socket telling(AF_INET6, SOCK_DGRAM);
+        Socket hearing(AF_INET6, SOCK_DGRAM);
+        telling.bind(any);
+        hearing.bind(any);
+        SocketAddress target = hearing.getsockname();
+        co_await loop.sock_sendto(telling, "x", target);
+        auto [data, sender] = co_await loop.sock_recvfrom(hearing, 10);
+        EXPECT_EQ(sender, telling.getsockname());
+        // As options.
+        auto plain = [] { return std::make_shared<Protocol>(); };
+        Server listener = co_await loop.create_server(plain, "fe80::1%lo", 0);
+        SocketAddress at = listener.sockets().at(0).getsockname();
+        EXPECT_EQ(at.scope_id, number);
+        ConnectionOptions by_address{.local_addr = any};
+        ConnectionOptions by_name{.local_addr = {"fe80::1%lo", 0}};
+        for (const ConnectionOptions& from : {by_address, by_name}) {
+            auto [transport, protocol] = co_await loop.create_connection(plain, "fe80::1%lo", at.port, from);
+            EXPECT_EQ(std::any_cast<SocketAddress>(transport->get_extra_info("peername")), at);
+            transport->abort();
+        }
+        listener.close();
+        auto silent = [] { return std::make_shared<DatagramProtocol>(); };
+        DatagramOptions here{.local_addr = any};
+        auto [first, one] = co_await loop.create_datagram_endpoint(silent, here);
+        auto heard_at = std::any_cast<SocketAddress>(first->get_extra_info("sockname"));
+        EXPECT_EQ(heard_at.scope_id, number);
+        DatagramOptions there{.remote_addr = heard_at};
+        auto [second, two] = co_await loop.create_datagram_endpoint(silent, there);
+        EXPECT_EQ(std::any_cast<SocketAddress>(second->get_extra_info("peername")), heard_at);
+        first->abort();
+        second->abort();
+        co_return true;
+    });
 }
 
 }  // namespace

@@ -12,8 +12,10 @@
 #include "support/alive.hpp"
 #include "support/backends.hpp"
 #include "support/errors.hpp"
+#include "support/memory_file.hpp"
 #include "support/reports.hpp"
 #include "support/run.hpp"
+#include "support/sockets.hpp"
 #include "support/tls.hpp"
 
 using namespace coil;
@@ -21,6 +23,7 @@ using namespace std::chrono_literals;
 using support::certificates;
 using support::client_context;
 using support::error_text;
+using support::MemoryFile;
 using support::server_context;
 using support::thrown_by_await;
 
@@ -434,6 +437,101 @@ TEST_P(TlsStreams, drain_waits_for_a_peer_that_does_not_read) {
         EXPECT_EQ(received.size(), written);
         co_await gather(hang_up(writer), hang_up(server_writer));
         co_await listening.close();
+    }());
+}
+
+// ---- files
+
+TEST_P(TlsStreams, a_file_is_read_and_sent_with_what_is_around_it) {
+    run([]() -> Coro<> {
+        EventLoop& loop = get_running_loop();
+        Listening listening;
+        co_await listening.start();
+        SslContext context = client_context();
+        auto [reader, writer] = co_await open_connection("127.0.0.1", listening.port, {.ssl = &context});
+        auto [server_reader, server_writer] = co_await listening.accepted.get();
+        const std::string data = pattern(3'000'000);
+        MemoryFile file(data);
+        auto receiving = create_task(server_reader.read());
+        writer.write("head:");
+        EXPECT_EQ(co_await loop.sendfile(writer.transport(), file.fileno()), data.size());
+        EXPECT_EQ(file.position(), 3'000'000);
+        EXPECT_EQ(co_await loop.sendfile(writer.transport(), file.fileno(), 100, 7), 7u);
+        EXPECT_EQ(file.position(), 107);
+        EXPECT_EQ(co_await loop.sendfile(writer.transport(), file.fileno(), 5'000'000), 0u);
+        std::int64_t beyond = 100;
+        EXPECT_EQ(co_await loop.sendfile(writer.transport(), file.fileno(), 2'999'999, beyond), 1u);
+        writer.write(":tail");
+        SendfileOptions strict{.fallback = false};
+        EXPECT_EQ(
+            co_await thrown_by_await(loop.sendfile(writer.transport(), file.fileno(), 0, {}, strict)),
+            "RuntimeError: fallback is disabled and native sendfile is not supported for this transport");
+        // The protocol is back: what the other side sends arrives.
+        server_writer.write("answer\n");
+        EXPECT_EQ(co_await reader.readline(), "answer\n");
+        writer.close();
+        EXPECT_TRUE(co_await receiving == "head:" + data + data.substr(100, 7) + data.back() + ":tail");
+        co_await gather(writer.wait_closed(), hang_up(server_writer));
+        co_await listening.close();
+    }());
+}
+
+TEST_P(TlsStreams, a_file_does_not_pile_up_behind_what_waits_already) {
+    run([]() -> Coro<> {
+        EventLoop& loop = get_running_loop();
+        Listening listening;
+        co_await listening.start();
+        SslContext context = client_context();
+        auto [reader, writer] = co_await open_connection("127.0.0.1", listening.port, {.ssl = &context});
+        auto [server_reader, server_writer] = co_await listening.accepted.get();
+        constexpr std::size_t BEFORE = 20'000'000;
+        auto transport = writer.transport();
+        MemoryFile file(std::string(24'000'000, 'f'));
+        writer.write(std::string(BEFORE, 'w'));  // the protocol is paused from now on
+        auto sending = create_task(loop.sendfile(writer.transport(), file.fileno()));
+        co_await coil::sleep(0s);
+        EXPECT_EQ(co_await thrown_by_await(loop.sendfile(transport, file.fileno())),
+                  "RuntimeError: sendfile is in progress on this transport already");
+        std::size_t waiting = transport->get_write_buffer_size();
+        EXPECT_GT(waiting, transport->get_write_buffer_limits().second);
+        // Time for some reads, if there were any.
+        for (int i = 0; i < 5; ++i) co_await read_bytes("/proc/self/stat");
+        EXPECT_LE(transport->get_write_buffer_size(), waiting);
+        std::string got = co_await server_reader.readexactly(BEFORE + 24'000'000);
+        EXPECT_EQ(got.find('f'), BEFORE);
+        EXPECT_EQ(co_await sending, 24'000'000u);
+        co_await gather(hang_up(writer), hang_up(server_writer));
+        co_await listening.close();
+    }());
+}
+
+TEST_P(TlsStreams, a_file_that_is_being_sent_ends_with_its_connection) {
+    run([]() -> Coro<> {
+        EventLoop& loop = get_running_loop();
+        MemoryFile file(std::string(40'000'000, 'f'));
+        for (int how = 0; how < 3; ++how) {
+            Listening listening;
+            co_await listening.start();
+            SslContext context = client_context();
+            auto [reader, writer] = co_await open_connection("127.0.0.1", listening.port, {.ssl = &context});
+            auto [server_reader, server_writer] = co_await listening.accepted.get();
+            auto sending = create_task(thrown_by_await(loop.sendfile(writer.transport(), file.fileno())));
+            co_await server_reader.readexactly(1);
+            EXPECT_FALSE(sending.done());
+            if (how == 0) writer.transport()->abort();
+            if (how == 1) server_writer.transport()->abort();
+            if (how == 2) {
+                support::close_hard(std::any_cast<TransportSocket>(server_writer.get_extra_info("socket")));
+                server_writer.transport()->abort();
+            }
+            EXPECT_EQ(co_await sending, "ConnectionError: Connection closed by peer") << how;
+            EXPECT_GT(file.position(), 0);
+            EXPECT_LT(file.position(), 40'000'000);
+            co_await try_await(writer.wait_closed());
+            server_writer.transport()->abort();
+            co_await try_await(server_writer.wait_closed());
+            co_await listening.close();
+        }
     }());
 }
 

@@ -25,6 +25,9 @@ class OnBackend : public ::testing::TestWithParam<coil::Backend> {
     std::unique_ptr<coil::EventLoop> make_loop() const;
     /// For `run(…, {.loop_factory = factory()})`.
     coil::LoopFactory factory() const;
+    /// Runs the coroutine on this backend in a forked child, for the end of a test. False: it cannot do here what it is for, and
+    /// the test is skipped.
+    void run_in_child(coil::Coro<bool> (*body)()) const;
 
   private:
     std::unique_ptr<coil::EventLoop> loop_;

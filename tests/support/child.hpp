@@ -16,7 +16,10 @@ struct ChildResult {
 /// Runs `body` in a forked child, which exits with what it returns; 99 for an exception. Killed after a minute.
 ChildResult in_child(const std::function<int()>& body);
 
-/// In a child: from now on io_uring_setup fails with this errno, as in a container. False where filters are forbidden.
+/// In a child: from now on this system call fails with this errno, or only with this descriptor as its first argument; in this
+/// thread and those that it starts, for ever. False where filters are forbidden.
+bool forbid_call(long number, int errnum, int only_fd = -1);
+/// io_uring_setup, as in a container.
 bool forbid_io_uring(int errnum);
 
 }  // namespace support
