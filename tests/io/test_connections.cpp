@@ -5,9 +5,11 @@
 #include <netinet/tcp.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <functional>
 #include <memory>
 #include <string>
@@ -17,13 +19,17 @@
 #include "support/alive.hpp"
 #include "support/backends.hpp"
 #include "support/certificates.hpp"
+#include "support/child.hpp"
 #include "support/errors.hpp"
 #include "support/reports.hpp"
 #include "support/run.hpp"
+#include "support/sockets.hpp"
 
 using namespace coil;
 using namespace std::chrono_literals;
+using support::close_hard;
 using support::error_text;
+using support::tcp_pair;
 using support::thrown_by;
 using support::thrown_by_await;
 
@@ -97,25 +103,6 @@ class Recorder : public Protocol {
 };
 
 std::shared_ptr<Recorder> recorder() { return std::make_shared<Recorder>(); }
-
-/// Makes the next close of a TCP socket a reset.
-void close_hard(const TransportSocket& socket) {
-    linger hard{.l_onoff = 1, .l_linger = 0};
-    EXPECT_EQ(::setsockopt(socket.fileno(), SOL_SOCKET, SO_LINGER, &hard, sizeof hard), 0);
-}
-
-/// A pair of connected TCP sockets.
-Coro<std::pair<Socket, Socket>> tcp_pair() {
-    EventLoop& loop = get_running_loop();
-    Socket server(AF_INET, SOCK_STREAM);
-    SocketAddress any{"127.0.0.1"};
-    server.bind(any);
-    server.listen(1);
-    Socket client(AF_INET, SOCK_STREAM);
-    co_await loop.sock_connect(client, server.getsockname());
-    auto accepted = co_await loop.sock_accept(server);
-    co_return {std::move(client), std::move(accepted.first)};
-}
 
 /// A listening socket for this address, whose port is then known.
 Socket listen_on(int family, const std::string& host, int port = 0) {
@@ -948,6 +935,22 @@ TEST_P(Connections, a_peer_resets) {
         }
     }(reports));
     EXPECT_TRUE(reports.empty()) << reports[0].message;  // that a peer goes is no error of the program
+}
+
+TEST_P(Connections, a_kernel_without_memory_ends_the_connection) {
+    run_in_child([]() -> Coro<bool> {
+        EventLoop& loop = get_running_loop();
+        auto [a, b] = co_await tcp_pair();
+        auto [transport, protocol] = co_await loop.create_connection(recorder, std::move(a));
+        if (!support::forbid_call(SYS_sendto, ENOBUFS)) co_return false;
+        EXPECT_EQ(co_await thrown_by_await(loop.sock_sendall(b, "x")),
+                  "OSError: [Errno 105] No buffer space available");
+        transport->write("x");
+        EXPECT_TRUE(transport->is_closing());
+        co_await protocol->lost.wait();
+        EXPECT_EQ(protocol->events, "made lost(OSError: [Errno 105] No buffer space available)");
+        co_return true;
+    });
 }
 
 TEST_P(Connections, a_peer_sends_one_byte_at_a_time) {

@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
+#include <cerrno>
 #include <functional>
 #include <memory>
 #include <string>
@@ -12,6 +14,7 @@
 #include "support/alive.hpp"
 #include "support/backends.hpp"
 #include "support/certificates.hpp"
+#include "support/child.hpp"
 #include "support/errors.hpp"
 #include "support/reports.hpp"
 #include "support/run.hpp"
@@ -144,6 +147,33 @@ TEST_P(Datagrams, errors_of_earlier_messages_come_by_error_received) {
         co_await protocol->lost.wait();
         EXPECT_EQ(protocol->events, "made lost(nothing)");
     }());
+}
+
+TEST_P(Datagrams, a_kernel_without_memory_is_an_error_received_and_no_end) {
+    run_in_child([]() -> Coro<bool> {
+        EventLoop& loop = get_running_loop();
+        DatagramOptions here{.local_addr = {"127.0.0.1", 0}};
+        auto [bound, one] = co_await loop.create_datagram_endpoint(recorder, here);
+        SocketAddress address = name_of(bound);
+        DatagramOptions there{.remote_addr = address};
+        auto [connected, two] = co_await loop.create_datagram_endpoint(recorder, there);
+        connected->sendto("before");
+        EXPECT_EQ(co_await one->inbox.get(), "before");
+        if (!support::forbid_call(SYS_sendto, ENOBUFS)) co_return false;
+        for (int i = 0; i < 3; ++i) {
+            bound->sendto("x", address);
+            connected->sendto("x");
+            // Within the call.
+            EXPECT_EQ(one->errors.get_nowait(), "OSError: [Errno 105] No buffer space available");
+            EXPECT_EQ(two->errors.get_nowait(), "OSError: [Errno 105] No buffer space available");
+        }
+        EXPECT_EQ(bound->get_write_buffer_size() + connected->get_write_buffer_size(), 0u);
+        EXPECT_FALSE(bound->is_closing() || connected->is_closing());
+        co_await close(bound, one);
+        co_await close(connected, two);
+        EXPECT_EQ(one->events, "made lost(nothing)");
+        co_return true;
+    });
 }
 
 TEST_P(Datagrams, broadcast_needs_its_option) {

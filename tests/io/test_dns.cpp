@@ -1,6 +1,7 @@
 #include "coil/dns.hpp"
 
 #include <gtest/gtest.h>
+#include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -88,6 +89,23 @@ TEST_P(Names, of_addresses) {
         SocketAddress port{"127.0.0.1", 70'000};
         EXPECT_EQ(co_await thrown_by_await(loop.getnameinfo(port)),
                   "ValueError: a port is 0 to 65535, not 70000");
+    }());
+}
+
+TEST_P(Names, of_a_link_have_a_scope) {
+    run([]() -> Coro<> {
+        EventLoop& loop = get_running_loop();
+        AddressOptions numeric{.type = SOCK_STREAM, .flags = AI_NUMERICHOST};
+        unsigned scope = ::if_nametoindex("lo");
+        SocketAddress expected{"fe80::1", 80, 0, scope};
+        for (const std::string& host : {std::string("fe80::1%lo"), "fe80::1%" + std::to_string(scope)}) {
+            auto found = co_await loop.getaddrinfo(host, 80, numeric);
+            EXPECT_EQ(found.at(0).address, expected);
+        }
+        EXPECT_EQ(co_await thrown_by_await(loop.getaddrinfo("fe80::1%no-such-link", 80, numeric)),
+                  "GaiError: [Errno -2] Name or service not known");
+        auto names = co_await loop.getnameinfo(expected, NI_NUMERICHOST | NI_NUMERICSERV);
+        EXPECT_EQ(names.first, "fe80::1%lo");
     }());
 }
 

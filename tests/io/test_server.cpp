@@ -3,8 +3,12 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -12,8 +16,10 @@
 #include "support/alive.hpp"
 #include "support/backends.hpp"
 #include "support/certificates.hpp"
+#include "support/child.hpp"
 #include "support/errors.hpp"
 #include "support/run.hpp"
+#include "support/sockets.hpp"
 #include "support/tls.hpp"
 
 using namespace coil;
@@ -191,6 +197,84 @@ TEST_P(Servers, a_server_without_descriptors_survives_says_so_and_goes_on) {
     ASSERT_EQ(reports.size(), 1u);
     EXPECT_EQ(reports[0].message, "socket.accept() out of system resource");
     EXPECT_EQ(support::error_text(reports[0].exception), "OSError: [Errno 24] Too many open files");
+}
+
+TEST_P(Servers, a_server_without_kernel_memory_says_so_and_tries_again_each_second) {
+    run_in_child([]() -> Coro<bool> {
+        EventLoop& loop = get_running_loop();
+        Queue<std::string> told;
+        loop.set_exception_handler([&told](EventLoop&, const ExceptionContext& context) {
+            told.put_nowait(context.message + ": " + support::error_text(context.exception));
+        });
+        std::vector<std::string> hosts{"127.0.0.1", "127.0.0.2"};
+        Server server = co_await start_server(read_to_end, hosts, 0);
+        std::vector<Socket> clients;
+        for (std::size_t i = 0; i < 2; ++i) {
+            TransportSocket listener = server.sockets().at(i);
+            if (!support::forbid_call(SYS_accept4, i == 0 ? ENOBUFS : ENOMEM, listener.fileno()))
+                co_return false;
+            clients.emplace_back(AF_INET, SOCK_STREAM);
+            SocketAddress address = listener.getsockname();
+            co_await loop.sock_connect(clients.back(), address);
+        }
+        const std::string text = "socket.accept() out of system resource: OSError: ";
+        std::map<std::string, std::vector<TimePoint>> reports;
+        auto all_twice = [&] {
+            return reports.size() >= 2 &&
+                   std::ranges::all_of(reports, [](const auto& one) { return one.second.size() >= 2; });
+        };
+        while (!all_twice()) {
+            std::string report = co_await told.get();
+            reports[report].push_back(loop.time());
+        }
+        EXPECT_EQ(reports.begin()->first, text + "[Errno 105] No buffer space available");
+        EXPECT_EQ(reports.rbegin()->first, text + "[Errno 12] Cannot allocate memory");
+        for (const auto& [report, times] : reports) EXPECT_GT(times[1] - times[0], 900ms) << report;
+        EXPECT_TRUE(server.is_serving());
+        server.close();
+        co_await server.wait_closed();
+        co_return true;
+    });
+}
+
+TEST_P(Servers, clients_wait_while_the_queue_is_full_and_are_served_when_it_is_taken_from) {
+    std::size_t fds = support::open_fds();
+    run([]() -> Coro<> {
+        auto greet = [](StreamReader, StreamWriter writer) -> Coro<> {
+            writer.write("welcome");
+            writer.close();
+            co_await writer.wait_closed();
+        };
+        Socket socket = support::listening(0);  // one may queue
+        int port = socket.getsockname().port;
+        Server server = co_await start_server(greet, std::move(socket), {.start_serving = false});
+        auto [first_reader, first_writer] = co_await open_connection("127.0.0.1", port);
+        std::size_t before = support::open_fds();
+        std::vector<Task<Streams>> waiting;
+        for (int i = 0; i < 6; ++i) waiting.push_back(create_task(open_connection("127.0.0.1", port)));
+        co_await support::turns(5);
+        EXPECT_EQ(support::open_fds(), before + 6);
+        for (auto& client : waiting) EXPECT_FALSE(client.done());
+        for (int i = 0; i < 3; ++i) {
+            waiting.back().cancel();
+            co_await try_await(waiting.back());
+            EXPECT_TRUE(waiting.back().cancelled());
+            waiting.pop_back();
+        }
+        EXPECT_EQ(support::open_fds(), before + 3);
+        co_await server.start_serving();
+        EXPECT_EQ(co_await first_reader.read(), "welcome");
+        first_writer.close();
+        for (auto& client : waiting) {  // their kernel asks again after a second
+            auto [reader, writer] = co_await client;
+            EXPECT_EQ(co_await reader.read(), "welcome");
+            writer.close();
+            co_await writer.wait_closed();
+        }
+        server.close();
+        co_await server.wait_closed();
+    }());
+    EXPECT_EQ(support::open_fds(), fds);
 }
 
 TEST_P(Servers, closing_while_clients_connect_loses_no_descriptor) {

@@ -15,6 +15,7 @@
 #include "support/errors.hpp"
 #include "support/reports.hpp"
 #include "support/run.hpp"
+#include "support/sockets.hpp"
 
 using namespace coil;
 using namespace std::chrono_literals;
@@ -350,9 +351,7 @@ TEST_P(Streams, half_closed_connections_still_answer) {
 
 /// Closes with a reset instead of an end.
 void reset(const StreamWriter& writer) {
-    linger hard{1, 0};
-    int fd = std::any_cast<TransportSocket>(writer.get_extra_info("socket")).fileno();
-    ::setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
+    support::close_hard(std::any_cast<TransportSocket>(writer.get_extra_info("socket")));
     writer.transport()->abort();
 }
 
@@ -373,6 +372,25 @@ TEST_P(Streams, a_reset_reaches_the_reader_the_drain_and_wait_closed) {
                   "ConnectionResetError: [Errno 104] Connection reset by peer");
         EXPECT_TRUE(writer.is_closing());
         server.close();
+    }());
+}
+
+TEST_P(Streams, a_reset_wakes_who_waits_for_a_drain) {
+    run([]() -> Coro<> {
+        auto [a, b] = co_await support::tcp_pair();
+        auto [reader, writer] = co_await open_connection(std::move(a));
+        writer.write(std::string(20'000'000, 'x'));
+        auto first = create_task(thrown_by_await(writer.drain()));
+        auto second = create_task(thrown_by_await(writer.drain()));
+        auto closed = create_task(thrown_by_await(writer.wait_closed()));
+        co_await support::turns(3);
+        EXPECT_FALSE(first.done() || second.done() || closed.done());
+        support::close_hard(b);
+        b.close();
+        const std::string reset = "ConnectionResetError: [Errno 104] Connection reset by peer";
+        EXPECT_EQ(co_await first, reset);
+        EXPECT_EQ(co_await second, reset);
+        EXPECT_EQ(co_await closed, reset);
     }());
 }
 
@@ -546,6 +564,35 @@ TEST_P(Streams, a_cancelled_wait_closed_ends_no_other) {
         writer.close();
         co_await second;
         co_await writer.wait_closed();
+    }());
+}
+
+TEST_P(Streams, thousands_of_cancelled_wait_closed_end_no_other) {
+    run([]() -> Coro<> {
+        for (int connection = 0; connection < 20; ++connection) {
+            auto [a, b] = Socket::pair();
+            auto [reader, writer] = co_await open_connection(std::move(a));
+            std::vector<Task<>> patient;
+            for (int round = 0; round < 200; ++round) {
+                if (round % 50 == 0) patient.push_back(create_task(writer.wait_closed()));
+                auto hasty = create_task(writer.wait_closed());
+                co_await support::turns(round % 3);
+                hasty.cancel();
+                co_await try_await(hasty);
+                EXPECT_TRUE(hasty.cancelled());
+            }
+            for (auto& task : patient) EXPECT_FALSE(task.done());
+            // One that is cancelled while the end is on its way: it may end either way, the others may not.
+            auto last = create_task(writer.wait_closed());
+            co_await coil::sleep(0s);
+            if (connection % 2) last.cancel();
+            writer.close();
+            co_await support::turns(connection % 5);
+            last.cancel();
+            co_await try_await(last);
+            for (auto& task : patient) co_await task;
+            co_await writer.wait_closed();
+        }
     }());
 }
 
