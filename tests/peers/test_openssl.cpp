@@ -141,6 +141,57 @@ TEST_P(OpensslPeers, s_client_speaks_with_a_server_of_coil) {
     }());
 }
 
+TEST_P(OpensslPeers, a_session_with_s_server_is_resumed) {
+    run([]() -> Coro<> {
+        // A ticket for each version; TLS 1.2 can also have the session in the server's cache.
+        const std::vector<std::vector<std::string>> ways{{"-tls1_3"}, {"-tls1_2"}, {"-tls1_2", "-no_ticket"}};
+        for (const auto& way : ways) {
+            std::vector<std::string> options{"-rev"};
+            options.insert(options.end(), way.begin(), way.end());
+            auto listening = co_await s_server(certificates().server_file, options);
+            SslContext context = client_context();
+            std::optional<SslSession> session;
+            for (int visit = 0; visit < 3; ++visit) {
+                ConnectionOptions how{.ssl = &context, .server_hostname = "localhost"};
+                if (session) how.session = &*session;
+                auto [reader, writer] = co_await open_connection("127.0.0.1", listening.port, how);
+                writer.write("hello\n");
+                EXPECT_EQ(co_await reader.readline(), "olleh\n");
+                EXPECT_EQ(tls_of(writer).session_reused(), visit > 0) << way.back();
+                session = tls_of(writer).session();
+                EXPECT_TRUE(session && session->resumable());
+                EXPECT_EQ(session && session->has_ticket(), way.size() == 1);
+                co_await hang_up(writer);
+            }
+        }
+    }());
+}
+
+TEST_P(OpensslPeers, s_client_resumes_a_session_with_a_server_of_coil) {
+    run([]() -> Coro<> {
+        for (const char* version : {"-tls1_3", "-tls1_2"}) {
+            CoilServer server(server_context());
+            co_await server.start();
+            const std::string file = certificates().directory.path(fmt::format("session{}", version));
+            for (int visit = 0; visit < 3; ++visit) {
+                std::vector<std::string> options{version, "-sess_out", file};
+                if (visit > 0) options.insert(options.end(), {"-sess_in", file});
+                auto client = co_await s_client(server.port, options);
+                auto [reader, writer] = co_await server.accepted.get();
+                EXPECT_EQ(tls_of(writer).session_reused(), visit > 0) << version;
+                writer.write("hello\n");  // behind the tickets
+                EXPECT_EQ(co_await client.line_with("hello"), "hello\n");
+                client.close_input();
+                EXPECT_EQ(co_await reader.read(), "");
+                co_await hang_up(writer);
+                co_await client.finish();
+            }
+            EXPECT_EQ(server.context.session_stats().hits, 2);
+            co_await server.close();
+        }
+    }());
+}
+
 TEST_P(OpensslPeers, a_clients_certificate_is_asked_for) {
     run([]() -> Coro<> {
         std::string file =
