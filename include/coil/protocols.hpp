@@ -14,7 +14,7 @@
 namespace coil {
 
 /// What every transport tells its protocol. All calls come from the loop, never inside a call of the transport's, but for
-/// `pause_writing`, which comes inside the write that fills the buffer.
+/// `pause_writing`, which comes inside the write that fills the buffer, and `error_received`.
 class BaseProtocol {
   public:
     virtual ~BaseProtocol() = default;
@@ -62,7 +62,7 @@ class DatagramProtocol : public BaseProtocol {
     virtual void connection_made(std::shared_ptr<DatagramTransport> transport);
     /// One message, which may be empty. The view is valid during the call.
     virtual void datagram_received(std::string_view data, const SocketAddress& address);
-    /// An earlier send or receive failed, with an OSError. The endpoint goes on.
+    /// A send or receive failed, with an OSError: an earlier one, or, inside `sendto`, this one. The endpoint goes on.
     virtual void error_received(std::exception_ptr error);
 };
 
