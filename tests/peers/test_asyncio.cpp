@@ -12,6 +12,8 @@ using support::server_context;
 
 namespace {
 
+using peers::Process;  // not coil's
+
 class AsyncioPeers : public Peers {};
 ON_EVERY_BACKEND(AsyncioPeers);
 

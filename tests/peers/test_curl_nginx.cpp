@@ -13,6 +13,8 @@ using support::thrown_by_await;
 
 namespace {
 
+using peers::Process;  // not coil's
+
 class HttpPeers : public Peers {};
 ON_EVERY_BACKEND(HttpPeers);
 

@@ -12,6 +12,8 @@ using support::thrown_by_await;
 
 namespace {
 
+using peers::Process;  // not coil's
+
 class OpensslPeers : public Peers {};
 ON_EVERY_BACKEND(OpensslPeers);
 

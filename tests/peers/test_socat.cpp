@@ -9,6 +9,8 @@ using namespace peers;
 
 namespace {
 
+using peers::Process;  // not coil's
+
 class SocatPeers : public Peers {};
 ON_EVERY_BACKEND(SocatPeers);
 
