@@ -293,8 +293,7 @@ std::shared_ptr<Transport> ProcessTransport::get_pipe_transport(int fd) const {
 void ProcessTransport::send_signal(int signal_number) {
     if (returncode_) throw_os_error(ESRCH);
     // It may have ended without our knowledge: then its number is not used again yet, and nothing happens.
-    if (pidfd_ && signal_pidfd(pidfd_.fileno(), signal_number) < 0 && errno != ESRCH)
-        throw_os_error(errno);
+    if (pidfd_ && signal_pidfd(pidfd_.fileno(), signal_number) < 0 && errno != ESRCH) throw_os_error(errno);
 }
 
 void ProcessTransport::terminate() { send_signal(SIGTERM); }

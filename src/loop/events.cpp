@@ -205,7 +205,7 @@ void EventLoop::misused() const {
 Handle EventLoop::post(detail::Ref<detail::CallbackBase> callback) {
     callback->mark_shared();
     if (detail::thread_state.loop == this) return queue(std::move(callback));  // in order with call_soon
-    callback->retain();  // the inbox's
+    callback->retain();                                                        // the inbox's
     if (!core_.inbox->push(*callback)) {
         callback->release();
         throw RuntimeError("Event loop is closed");

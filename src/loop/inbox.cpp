@@ -1,10 +1,28 @@
 #include "loop/inbox.hpp"
 
 #include <csignal>
+#include <thread>
 
 namespace coil::detail {
 
+Inbox::Inbox() { closed_mark(); }  // not for the first time in a signal handler
 Inbox::~Inbox() { close(); }
+
+class Inbox::Visit {
+  public:
+    explicit Visit(Inbox& inbox) noexcept : inbox_(inbox) {
+        inbox_.visitors_.fetch_add(1, std::memory_order_seq_cst);
+    }
+    ~Visit() {
+        // ORDER: what was done with the descriptor comes before it is closed.
+        inbox_.visitors_.fetch_sub(1, std::memory_order_release);
+    }
+    Visit(const Visit&) = delete;
+    Visit& operator=(const Visit&) = delete;
+
+  private:
+    Inbox& inbox_;
+};
 
 Runnable* Inbox::closed_mark() noexcept {
     static Runnable mark([](Runnable&, Runnable::How) {});
@@ -12,6 +30,7 @@ Runnable* Inbox::closed_mark() noexcept {
 }
 
 bool Inbox::push(Runnable& node) noexcept {
+    Visit visit(*this);
     Runnable* head = head_.load(std::memory_order_relaxed);
     do {
         if (head == closed_mark()) return false;
@@ -19,14 +38,16 @@ bool Inbox::push(Runnable& node) noexcept {
         // ORDER: publishes the node to take(); and before the look at asleep_, see above.
     } while (!head_.compare_exchange_weak(head, &node, std::memory_order_seq_cst, std::memory_order_relaxed));
     if (asleep_.load(std::memory_order_seq_cst) && asleep_.exchange(false, std::memory_order_seq_cst))
-        wakeup_.wake();
+        wakeup_->wake();
     return true;
 }
 
 unsigned Inbox::note_signal(int signal_number) noexcept {
+    Visit visit(*this);
+    if (head_.load(std::memory_order_seq_cst) == closed_mark()) return 0;
     unsigned count = signal_number == SIGINT ? interrupts_.fetch_add(1, std::memory_order_relaxed) + 1 : 1;
     signals_.fetch_or(std::uint64_t{1} << (signal_number - 1), std::memory_order_seq_cst);
-    if (asleep_.exchange(false, std::memory_order_seq_cst)) wakeup_.wake();
+    if (asleep_.exchange(false, std::memory_order_seq_cst)) wakeup_->wake();
     return count;
 }
 
@@ -54,7 +75,10 @@ bool Inbox::prepare_sleep() noexcept {
 }
 
 void Inbox::close() noexcept {
-    Runnable* node = head_.exchange(closed_mark(), std::memory_order_acquire);
+    Runnable* node = head_.exchange(closed_mark(), std::memory_order_seq_cst);
+    // After a fork the visitors may have been other threads of the parent: they never leave.
+    while (visitors_.load(std::memory_order_seq_cst) > 0 && forks_ == forks()) std::this_thread::yield();
+    wakeup_.reset();
     while (node && node != closed_mark()) {
         Runnable* next = node->next_;
         node->function_(*node, Runnable::How::DISCARD);

@@ -9,10 +9,15 @@
 //
 // Waking: a loop that is about to sleep says so, then looks once more; a pusher pushes, then looks whether the loop sleeps.
 // Both in sequentially consistent order, so at least one of them sees the other. Only the first pusher wakes.
+//
+// Closing: whoever pushes or notes is counted as a visitor meanwhile. The descriptor is closed once the mark is there and the
+// visitors from before it have left; who comes later sees the mark and does not touch the descriptor.
 
 #include <atomic>
 #include <cstdint>
+#include <optional>
 
+#include "base/forks.hpp"
 #include "coil/detail/runnable.hpp"
 #include "platform/poller.hpp"
 
@@ -20,13 +25,13 @@ namespace coil::detail {
 
 class Inbox {
   public:
-    Inbox() = default;
+    Inbox();
     ~Inbox();
     Inbox(const Inbox&) = delete;
     Inbox& operator=(const Inbox&) = delete;
 
     /// The descriptor that the poller watches.
-    int wakeup_fd() const noexcept { return wakeup_.fd(); }
+    int wakeup_fd() const noexcept { return wakeup_->fd(); }
 
     /// Any thread. False if the loop is closed: the node stays the caller's.
     bool push(Runnable& node) noexcept;
@@ -49,17 +54,20 @@ class Inbox {
     /// True if the loop may sleep now: nothing has come. Call awake() after the sleep in any case.
     bool prepare_sleep() noexcept;
     void awake() noexcept { asleep_.store(false, std::memory_order_relaxed); }
-    /// No more pushes; discards what is there.
+    /// No more pushes; discards what is there, and closes the descriptor, whoever still holds the inbox.
     void close() noexcept;
 
   private:
+    class Visit;
     static Runnable* closed_mark() noexcept;
 
     std::atomic<Runnable*> head_{nullptr};
     std::atomic<std::uint64_t> signals_{0};
     std::atomic<unsigned> interrupts_{0};
     std::atomic<bool> asleep_{false};
-    Wakeup wakeup_;
+    std::atomic<unsigned> visitors_{0};
+    std::optional<Wakeup> wakeup_{std::in_place};
+    unsigned forks_ = forks();
 };
 
 }  // namespace coil::detail

@@ -162,9 +162,12 @@ TEST_P(Subprocesses, options_may_go_before_the_call_is_awaited) {
         auto starting = [] {
             std::map<std::string, std::string> env{{"TEXT", "a text that is too long to be short"}};
             std::string directory = "/";
-            return output_of("pwd; echo $TEXT", {.cwd = directory, .env = env});
+            return create_subprocess_shell("pwd; echo $TEXT",
+                                           {.stdout_ = PIPE, .cwd = directory, .env = env});
         }();
-        EXPECT_EQ(co_await std::move(starting), "/\na text that is too long to be short\n");
+        Process p = co_await std::move(starting);
+        auto [out, err] = co_await p.communicate();
+        EXPECT_EQ(out, "/\na text that is too long to be short\n");
     }());
 }
 

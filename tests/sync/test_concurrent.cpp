@@ -42,10 +42,8 @@ TEST(Concurrent, a_cancelled_future_is_not_begun) {
     EXPECT_FALSE(future.set_running_or_notify_cancel());
     EXPECT_EQ(thrown_by([&] { future.set_running_or_notify_cancel(); }),
               "RuntimeError: Future in unexpected state");
-    EXPECT_EQ(thrown_by([&] { future.result(); }),
-              "CancelledError: the concurrent future was cancelled");
-    EXPECT_EQ(thrown_by([&] { future.exception(); }),
-              "CancelledError: the concurrent future was cancelled");
+    EXPECT_EQ(thrown_by([&] { future.result(); }), "CancelledError: the concurrent future was cancelled");
+    EXPECT_EQ(thrown_by([&] { future.exception(); }), "CancelledError: the concurrent future was cancelled");
 }
 
 TEST(Concurrent, misuse_is_told) {

@@ -368,7 +368,7 @@ TEST_P(CallsInThreads, a_loop_may_close_while_calls_run) {
         gate.open();
     }
     EXPECT_FALSE(outlives->done());
-    while (open_fds() != fds) std::this_thread::yield();  // the default executor's call ends in the background
+    EXPECT_EQ(open_fds(), fds);
 }
 
 TEST_P(CallsInThreads, thousands_of_calls_are_cancelled_at_every_moment_and_nothing_is_lost) {

@@ -142,8 +142,7 @@ TEST_P(Threads, cancelling_the_task_cancels_the_concurrent_future) {
         co_await coil::sleep(0s);
     };
     auto future = run_coroutine_threadsafe(cancels_itself(), *loop);
-    EXPECT_EQ(thrown_by([&] { future.result(); }),
-              "CancelledError: the concurrent future was cancelled");
+    EXPECT_EQ(thrown_by([&] { future.result(); }), "CancelledError: the concurrent future was cancelled");
 }
 
 TEST_P(Threads, a_loop_that_closes_cancels_what_other_threads_wait_for) {

@@ -62,8 +62,8 @@ struct LoopCore {
     List<TaskBase> tasks;  // not done yet; each holds a reference of the loop's
     List<AsyncGeneratorBase> asyncgens;
     List<LoopResource> resources;
-    std::vector<bool> transport_fds;  // descriptors that transports own: nobody else may watch them
-    LoopResource* workers = nullptr;  // sync's threads for blocking calls: one of the resources
+    std::vector<bool> transport_fds;           // descriptors that transports own: nobody else may watch them
+    LoopResource* workers = nullptr;           // sync's threads for blocking calls: one of the resources
     LoopResource* default_executor = nullptr;  // sync's
     bool executor_shut_down = false;
     bool asyncgens_closed = false;
