@@ -38,7 +38,7 @@ coil::Coro<> work() {
     int ticks = 0;
     coil::Task<> ticking = coil::create_task(tick(ticks));
 
-    // Each in a thread of the loop's own pool. Arguments are copied: the thread refers to nothing of ours.
+    // Each in a thread of the loop's default executor. Arguments are copied: the thread refers to nothing of ours.
     auto both = coil::gather(coil::to_thread(count_words, "the quick brown fox"),
                              coil::to_thread(count_words, "the lazy dog"));
     auto [first, second] = co_await std::move(both);

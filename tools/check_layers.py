@@ -36,8 +36,8 @@ CHAPTERS = {
     "base": "exceptions fwd log contextvars",  # a callback of the loop carries its context
     "loop": "events",
     "core": "coroutines contextlib async_generators futures tasks runners stacks",
-    "sync": "combinators taskgroups timeouts locks queues threads executors",
-    "io": "streams transports protocols sockets dns ssl subprocess signals files server",
+    "sync": "combinators taskgroups timeouts locks queues concurrent executors threads",
+    "io": "streams transports protocols sockets dns ssl subprocess process_pool signals files server",
     "debug": "debug",
 }
 LAYER_OF_CHAPTER = {chapter: layer for layer, chapters in CHAPTERS.items() for chapter in chapters.split()}
@@ -46,7 +46,7 @@ DETAILS = {
     "base": "bytes list pool ref runnable thread_state timer_heap",
     "loop": "callback loop_core",
     "core": "box future_base task_base operation",
-    "sync": "wait_queue",
+    "sync": "wait_queue future_chain",
 }
 LAYER_OF_DETAIL = {detail: layer for layer, details in DETAILS.items() for detail in details.split()}
 UMBRELLA = "coil/coil.hpp"
