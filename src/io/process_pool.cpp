@@ -216,9 +216,6 @@ void freeze_support() {
     if (!text) return;
     int fd = std::atoi(text);
     ::unsetenv(detail::WORKER_FD);
-    sigset_t none;
-    sigemptyset(&none);
-    ::sigprocmask(SIG_SETMASK, &none, nullptr);
     detail::serve(fd);
 }
 
@@ -397,7 +394,7 @@ std::size_t size(std::optional<std::size_t> max_workers) {
 
 ProcessPoolExecutor::ProcessPoolExecutor(std::optional<std::size_t> max_workers, ProcessPoolOptions options)
     : state_(std::make_shared<State>(options)),
-      pool_(std::make_unique<detail::WorkerPool>(size(max_workers))) {
+      pool_(std::make_unique<detail::WorkerPool>(size(max_workers), detail::WorkerPool::Signals::INHERITED)) {
     if (!detail::freeze_support_called)
         throw RuntimeError("call coil::freeze_support() first in main(): worker processes begin there");
     if (options.max_tasks_per_child == 0) throw ValueError("max_tasks_per_child must be >= 1");

@@ -57,7 +57,8 @@ ThreadPoolExecutor::ThreadPoolExecutor(std::optional<std::size_t> max_workers, T
 
 ThreadPoolExecutor::ThreadPoolExecutor(std::optional<std::size_t> max_workers,
                                        std::function<void()> initializer, std::string_view thread_name_prefix)
-    : pool_(std::make_unique<detail::WorkerPool>(size(max_workers), names(thread_name_prefix),
+    : pool_(std::make_unique<detail::WorkerPool>(size(max_workers), detail::WorkerPool::Signals::INHERITED,
+                                                 names(thread_name_prefix),
                                                  begin_with(std::move(initializer)))) {}
 
 ThreadPoolExecutor::~ThreadPoolExecutor() {

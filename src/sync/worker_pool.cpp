@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <csignal>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -47,13 +48,17 @@ struct WorkerPool::State {
         bool idle = false;
     };
 
-    State(std::size_t most_threads, std::string thread_names, Begin first) noexcept
-        : most(most_threads), names(std::move(thread_names)), begin(std::move(first)) {}
+    State(std::size_t most_threads, Signals what_of_signals, std::string thread_names, Begin first) noexcept
+        : most(most_threads),
+          signals(what_of_signals),
+          names(std::move(thread_names)),
+          begin(std::move(first)) {}
 
     void add_thread(const std::shared_ptr<State>& self) {
         std::string name = names.empty() ? "" : names + "_" + std::to_string(workers.size());
         Worker& worker = workers.emplace_back();
-        SignalsBlocked blocked;
+        std::optional<SignalsBlocked> blocked;
+        if (signals == Signals::BLOCKED) blocked.emplace();
         try {
             worker.thread = std::thread([self, &worker, name] {
                 constexpr std::size_t LONGEST = 15;  // pthread_setname_np(3)
@@ -111,6 +116,7 @@ struct WorkerPool::State {
     bool of_this_process() const noexcept { return fork == forks(); }
 
     const std::size_t most;
+    const Signals signals;
     const std::string names;
     const Begin begin;
     unsigned fork = forks();
@@ -124,10 +130,9 @@ struct WorkerPool::State {
     bool broken = false;
 };
 
-WorkerPool::WorkerPool(std::size_t most_threads, std::string names, Begin begin) {
-    state_ =
-        std::make_shared<State>(std::max<std::size_t>(most_threads, 1), std::move(names), std::move(begin));
-}
+WorkerPool::WorkerPool(std::size_t most_threads, Signals signals, std::string names, Begin begin)
+    : state_(std::make_shared<State>(std::max<std::size_t>(most_threads, 1), signals, std::move(names),
+                                     std::move(begin))) {}
 
 WorkerPool::~WorkerPool() {
     if (!detached_) shutdown();

@@ -42,15 +42,18 @@ class Work {
 };
 
 /// At most so many threads, made as they are needed: an idle one is used before another is made. First come, first served.
-/// Only SIGSEGV and its kind can come to them, so that signal handlers run in the main thread.
 class WorkerPool {
   public:
     using Queue = std::deque<std::shared_ptr<Work>>;
     /// What a thread does first. False: the pool is broken. What is queued is refused.
     using Begin = std::function<bool()>;
+    /// BLOCKED: signal handlers do not run in the threads. Where users' functions run signals are INHERITED: the children that
+    /// these start would have them blocked, too, and ignore SIGTERM.
+    enum class Signals { BLOCKED, INHERITED };
 
     /// The threads are called "NAMES_0" and so on, if they have names.
-    explicit WorkerPool(std::size_t most_threads, std::string names = {}, Begin begin = nullptr);
+    explicit WorkerPool(std::size_t most_threads, Signals signals = Signals::BLOCKED, std::string names = {},
+                        Begin begin = nullptr);
     /// Shuts down.
     ~WorkerPool();
     WorkerPool(const WorkerPool&) = delete;

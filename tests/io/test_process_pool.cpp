@@ -160,8 +160,8 @@ TEST_F(ProcessPool, a_worker_has_the_standard_streams_and_its_channel_open) {
     EXPECT_EQ(pool.submit(process_function<worker::open_descriptors>).result(), 4);
 }
 
-TEST_F(ProcessPool, workers_are_started_as_they_are_needed_and_replaced) {
-    ProcessPoolExecutor pool(4);
+TEST_F(ProcessPool, a_worker_is_used_again_and_replaced_after_so_many_calls) {
+    ProcessPoolExecutor pool(1);
     int first = pool.submit(process_function<worker::pid>).result();
     EXPECT_EQ(pool.submit(process_function<worker::pid>).result(), first);
     ProcessPoolExecutor replacing(1, {.max_tasks_per_child = 2});

@@ -254,6 +254,21 @@ TEST_P(Subprocesses, signals_are_as_a_program_expects_them) {
     }());
 }
 
+TEST_P(Subprocesses, a_child_that_a_thread_of_a_pool_starts_can_be_terminated) {
+    run([](LoopFactory make) -> Coro<> {
+        auto start_and_terminate = [make] {
+            auto in_a_loop = []() -> Coro<int> {
+                Process p = co_await create_subprocess_exec("cat", {}, {.stdin_ = PIPE});
+                p.terminate();
+                p.stdin_().close();  // its end, should it not be terminated
+                co_return co_await p.wait();
+            };
+            return coil::run(in_a_loop(), {.loop_factory = make});
+        };
+        EXPECT_EQ(co_await to_thread(start_and_terminate), -SIGTERM);
+    }(factory()));
+}
+
 TEST_P(Subprocesses, streams_can_be_files_and_swapped) {
     run([]() -> Coro<> {
         TemporaryDirectory directory;
