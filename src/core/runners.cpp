@@ -27,11 +27,11 @@ class InterruptScope {
         };
         before_ = std::exchange(current, this);
         active_ = true;
-        route_signal(SIGINT, loop.core().inbox);
+        route_signal(SIGINT, loop.core().inbox, WhenStuck::END_THE_PROCESS);
     }
     ~InterruptScope() {
         if (!active_) return;
-        unroute_signal(SIGINT);
+        unroute_signal(SIGINT, *loop_.core().inbox, WhenStuck::END_THE_PROCESS);
         current = before_;
     }
     InterruptScope(const InterruptScope&) = delete;

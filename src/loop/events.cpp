@@ -174,7 +174,7 @@ void EventLoop::close() {
 
 void EventLoop::drop_everything() {
     core_.inbox->close();
-    if (detail::loop_hooks.closing) detail::loop_hooks.closing(*this);
+    if (core_.had_signal_handlers) detail::loop_hooks.closing(*this);
     // Dropping a callback may destroy what cancels timers or handles, so each is unlinked before it goes.
     while (detail::Timer* timer = core_.timers.pop_any()) {
         timer->function_(*timer, detail::Runnable::How::DISCARD);

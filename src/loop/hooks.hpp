@@ -15,7 +15,7 @@ struct LoopHooks {
     };
     /// core: SIGINTs have come and have no handler; a Runner that listens may throw out of the loop.
     void (*interrupt)(EventLoop& loop, unsigned count) = nullptr;
-    /// io: the loop closes; give back what is the process's, as signal handlers.
+    /// io: a loop that had signal handlers closes; give back what is the process's.
     void (*closing)(EventLoop& loop) = nullptr;
     /// core: the loop object goes; so do the tasks that are still pending.
     void (*destroy_tasks)(EventLoop& loop) = nullptr;

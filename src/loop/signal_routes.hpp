@@ -8,11 +8,14 @@
 
 namespace coil::detail {
 
-/// From now on the signal is noted in the inbox. OSError if it cannot be caught. Routes of one signal nest: a handler in a run
-/// that listens for SIGINT itself.
-void route_signal(int signal_number, std::shared_ptr<Inbox> inbox);
-/// Takes one route back; with the last one, the action from before them is restored.
-void unroute_signal(int signal_number) noexcept;
+/// What happens to the third SIGINT in a row that no loop has seen.
+enum class WhenStuck { NOTE_IT, END_THE_PROCESS };
+
+/// From now on the signal is noted in the inbox. OSError if it cannot be caught. Routes of one signal nest, as that of a handler
+/// for SIGINT does in a run.
+void route_signal(int signal_number, std::shared_ptr<Inbox> inbox, WhenStuck when_stuck);
+/// Takes one route to the inbox back: the one before it counts again. With the last one, the action from before them is restored.
+void unroute_signal(int signal_number, const Inbox& inbox, WhenStuck when_stuck) noexcept;
 /// The action of a process that never touched the signal: SIG_DFL.
 bool has_default_action(int signal_number) noexcept;
 

@@ -67,6 +67,7 @@ struct LoopCore {
     LoopResource* default_executor = nullptr;  // sync's
     bool executor_shut_down = false;
     bool asyncgens_closed = false;
+    bool had_signal_handlers = false;  // io's: others have nothing to do with what is the main thread's
     std::function<Task<>(EventLoop&, AnyCoro, const TaskOptions&)> task_factory;
 
     std::atomic<bool> running{false};
