@@ -237,8 +237,11 @@ class ThreadPoolExecutor final : public Executor {
     /// background.
     ~ThreadPoolExecutor() override;
 
-    /// RuntimeError after `shutdown()`, or if no thread can be had at all; BrokenThreadPool.
+    /// RuntimeError after `shutdown()`, if no thread can be had at all, or in a forked child; BrokenThreadPool.
     void execute(std::shared_ptr<ExecutorCall> call) override;
+
+    /// For coil's own layers: false in a forked child, which has none of the threads.
+    bool of_this_process() const noexcept;
 
   private:
     void end(ShutdownOptions options) override;

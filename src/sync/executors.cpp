@@ -74,6 +74,8 @@ void ThreadPoolExecutor::execute(std::shared_ptr<ExecutorCall> call) {
     pool_->submit(std::make_shared<CallWork>(std::move(call)));
 }
 
+bool ThreadPoolExecutor::of_this_process() const noexcept { return pool_->of_this_process(); }
+
 void ThreadPoolExecutor::end(ShutdownOptions options) {
     pool_->close();
     if (options.cancel_futures) {
@@ -112,7 +114,8 @@ class DefaultExecutor final : public LoopResource {
 Executor& default_executor(EventLoop& loop) {
     LoopCore& core = loop.core();
     if (core.executor_shut_down) throw RuntimeError("Executor shutdown has been called");
-    if (!core.default_executor) {
+    auto* chosen = static_cast<DefaultExecutor*>(core.default_executor);
+    if (!chosen || !chosen->executor->of_this_process()) {
         constexpr ThreadPoolOptions OPTIONS{.thread_name_prefix = "asyncio"};
         loop.set_default_executor(std::make_shared<ThreadPoolExecutor>(std::nullopt, OPTIONS));
     }

@@ -142,7 +142,10 @@ std::size_t WorkerPool::default_threads() noexcept {
     return std::min<std::size_t>(32, std::thread::hardware_concurrency() + 4);
 }
 
+bool WorkerPool::of_this_process() const noexcept { return state_->of_this_process(); }
+
 void WorkerPool::submit(std::shared_ptr<Work> work) {
+    if (!of_this_process()) throw RuntimeError("the threads of this pool are the parent process's");
     {
         std::lock_guard lock(state_->mutex);
         State& state = *state_;

@@ -64,7 +64,7 @@ class WorkerPool {
     /// The loop's own, made on demand. Shut down when the loop closes.
     static WorkerPool& of(EventLoop& loop);
 
-    /// RuntimeError if no thread can be had at all, or after `close()` or `shutdown()`; BrokenThreadPool.
+    /// RuntimeError if no thread can be had at all, after `close()` or `shutdown()`, or in a forked child; BrokenThreadPool.
     void submit(std::shared_ptr<Work> work);
     /// Nothing more is taken. The threads end when the queue is empty.
     void close() noexcept;
@@ -76,6 +76,8 @@ class WorkerPool {
     void detach() noexcept;
     /// Drops what is queued and ends the idle threads. The others end in the background when their work is done.
     void shutdown() noexcept;
+    /// False in a forked child, which has none of the threads: nothing more can be done with it.
+    bool of_this_process() const noexcept;
     /// Threads there are now.
     std::size_t threads() const;
 
