@@ -6,10 +6,10 @@ nanoseconds per operation unless the row says bytes or mallocs; for a server, na
 message, connection, MiB (tls_throughput) or full handshake (tls_handshake: 1e9 divided by it is handshakes per
 second of CPU). A program that is not built shows as '-'.
 
-Rows: call_soon sleep0 sleep0_poll spawn_await child_await timers cross_thread queue_handover lock event
-gather100 taskgroup100 timeout exceptions cancel_join sleeping_memory (in process), echo echo_accept echo_idle
-tls_echo tls_throughput tls_handshake (a server on loopback). Without arguments all of them run, which takes
-some fifteen minutes.
+Rows: call_soon sleep0 sleep0_poll spawn_await child_await timers cross_thread wake_up to_thread queue_handover
+lock event gather100 taskgroup100 timeout exceptions cancel_join sleeping_memory spawn (in process), echo
+echo_accept echo_idle tls_echo tls_throughput tls_handshake (a server on loopback). Without arguments all of them
+run, which takes some fifteen minutes.
 """
 
 import argparse
@@ -32,10 +32,10 @@ HERE = Path(__file__).resolve().parent
 # ---- what is run
 
 ROWS = ["call_soon", "sleep0", "sleep0_poll", "spawn_await", "child_await", "timers", "cross_thread",
-        "queue_handover", "lock", "event", "gather100", "taskgroup100", "timeout", "exceptions", "cancel_join",
-        "sleeping_memory"]
+        "wake_up", "to_thread", "queue_handover", "lock", "event", "gather100", "taskgroup100", "timeout", "exceptions",
+        "cancel_join", "sleeping_memory", "spawn"]
 PEERS = ["coil", "limit", "asio", "uv", "python", "uvloop"]
-TWO_CPU_ROWS = {"cross_thread"}  # two threads that must not take turns on one CPU
+TWO_CPU_ROWS = {"cross_thread", "wake_up", "to_thread"}  # threads that must not take turns on one CPU
 UVLOOP_ROWS = {"cancel_join"}  # where uvloop is what the target names
 MEMORY_ROWS = {"sleeping_memory", "echo_idle"}  # no noise: one round is enough
 

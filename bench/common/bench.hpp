@@ -2,7 +2,9 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <random>
 #include <string>
 #include <vector>
@@ -31,6 +33,19 @@ inline std::vector<std::size_t> random_order(std::size_t count) {
     for (std::size_t i = 0; i < count; i++) order[i] = i;
     for (std::size_t i = count - 1; i > 0; i--) std::swap(order[i], order[random() % (i + 1)]);
     return order;
+}
+
+/// In another thread, until a loop that has nothing to do sleeps in the kernel.
+inline void let_it_sleep() {
+    timespec pause{.tv_sec = 0, .tv_nsec = 100'000};
+    nanosleep(&pause, nullptr);
+}
+
+/// Of exactly so many values.
+inline double median(std::vector<double> values, std::size_t count) {
+    if (values.size() != count) std::abort();
+    std::sort(values.begin(), values.end());
+    return values[count / 2];
 }
 
 inline double resident_bytes() {
