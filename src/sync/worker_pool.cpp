@@ -101,11 +101,14 @@ struct WorkerPool::State {
             ++idle;
             changed.wait(lock, [this] { return stopping || !queue.empty(); });
             --idle;
+            waking = false;
             if (queue.empty()) return;
             worker.idle = false;
             std::shared_ptr<Work> work = std::move(queue.front());
             queue.pop_front();
+            bool wake = wake_next();
             lock.unlock();
+            if (wake) changed.notify_one();
             Work& running = *work;
             running.work(std::move(work));
             lock.lock();
@@ -113,6 +116,13 @@ struct WorkerPool::State {
     }
 
     /// In a forked child the threads are not there, and the mutex may be locked for ever: it leaves such a pool alone.
+    /// Under the mutex: whether the caller is to wake an idle thread for what is queued. One at a time: each that has come wakes
+    /// the next, so that a burst of short calls does not wake threads that find nothing.
+    bool wake_next() noexcept {
+        if (queue.empty() || idle == 0 || waking) return false;
+        return waking = true;
+    }
+
     bool of_this_process() const noexcept { return fork == forks(); }
 
     const std::size_t most;
@@ -126,6 +136,7 @@ struct WorkerPool::State {
     std::deque<Worker> workers;  // never moved in memory
     std::size_t living = 0;
     std::size_t idle = 0;  // waiting; some of them may have been woken for what is queued
+    bool waking = false;   // an idle thread was woken and has not come yet
     bool stopping = false;
     bool broken = false;
 };
@@ -146,6 +157,7 @@ bool WorkerPool::of_this_process() const noexcept { return state_->of_this_proce
 
 void WorkerPool::submit(std::shared_ptr<Work> work) {
     if (!of_this_process()) throw RuntimeError("the threads of this pool are the parent process's");
+    bool wake = false;
     {
         std::lock_guard lock(state_->mutex);
         State& state = *state_;
@@ -163,8 +175,9 @@ void WorkerPool::submit(std::shared_ptr<Work> work) {
                 }
             }
         }
+        wake = state.wake_next();
     }
-    state_->changed.notify_one();
+    if (wake) state_->changed.notify_one();
 }
 
 void WorkerPool::close() noexcept {
