@@ -331,7 +331,7 @@ class EventLoop {
         check_usable();
         add_signal_callback(signal_number, repeating(std::forward<F>(f), std::forward<Args>(args)...));
     }
-    /// True if there was one; the signal gets its default action back.
+    /// True if there was one; the signal gets back the action that it had before.
     bool remove_signal_handler(int signal_number);
 
     // ---- errors

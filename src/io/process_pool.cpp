@@ -233,7 +233,14 @@ BrokenProcessPool broken_while_pending() {
 struct ProcessPoolExecutor::State {
     class Worker;
 
-    explicit State(ProcessPoolOptions its_options) : options(its_options) {}
+    explicit State(ProcessPoolOptions its_options) : options(its_options) {
+        for (char** entry = ::environ; *entry; ++entry) {
+            std::string_view variable(*entry);
+            std::size_t sign = variable.find('=');
+            if (sign != std::string_view::npos && sign > 0)
+                environment.emplace(variable.substr(0, sign), variable.substr(sign + 1));
+        }
+    }
 
     void break_pool() noexcept {
         {
@@ -249,6 +256,7 @@ struct ProcessPoolExecutor::State {
     }
 
     const ProcessPoolOptions options;
+    std::map<std::string, std::string> environment;  // of the workers: the threads must not read ours
     std::mutex mutex;
     std::set<Worker*> workers;
     bool broken = false;
@@ -262,17 +270,11 @@ class ProcessPoolExecutor::State::Worker {
         for (const Socket* end : {&ours, &theirs}) {
             if (::fcntl(end->fileno(), F_SETFL, 0) < 0) throw_os_error(errno);
         }
-        std::map<std::string, std::string> environment;
-        for (char** entry = ::environ; *entry; ++entry) {
-            std::string_view variable(*entry);
-            std::size_t sign = variable.find('=');
-            if (sign != std::string_view::npos && sign > 0)
-                environment.emplace(variable.substr(0, sign), variable.substr(sign + 1));
-        }
-        environment[detail::WORKER_FD] = std::to_string(theirs.fileno());
+        auto variables = state_->environment;
+        variables[detail::WORKER_FD] = std::to_string(theirs.fileno());
         std::array<int, 1> pass{theirs.fileno()};
         SubprocessOptions how{
-            .stdin_ = DEVNULL, .env = environment, .executable = "/proc/self/exe", .pass_fds = pass};
+            .stdin_ = DEVNULL, .env = variables, .executable = "/proc/self/exe", .pass_fds = pass};
         std::vector<std::string> argv(1, program_invocation_name);
         child_ = detail::SpawnPlan(std::move(argv), how, INHERIT).start();
         socket_ = std::move(ours);

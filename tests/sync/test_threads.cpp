@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <csignal>
+#include <cstdlib>
 #include <latch>
 #include <string>
 #include <thread>
@@ -48,6 +50,13 @@ TEST_P(Threads, to_thread_runs_in_a_copy_of_the_context) {
         };
         EXPECT_EQ(co_await to_thread(change), 1);
         EXPECT_EQ(variable.get(), 1);
+    }());
+}
+
+TEST_P(Threads, a_child_of_a_call_can_be_terminated) {
+    run([]() -> Coro<> {
+        auto terminate_itself = [] { return std::system("kill -TERM $$; exit 3"); };
+        EXPECT_EQ(co_await to_thread(terminate_itself), SIGTERM);
     }());
 }
 
