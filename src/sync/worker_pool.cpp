@@ -115,7 +115,6 @@ struct WorkerPool::State {
         }
     }
 
-    /// In a forked child the threads are not there, and the mutex may be locked for ever: it leaves such a pool alone.
     /// Under the mutex: whether the caller is to wake an idle thread for what is queued. One at a time: each that has come wakes
     /// the next, so that a burst of short calls does not wake threads that find nothing.
     bool wake_next() noexcept {
@@ -123,6 +122,7 @@ struct WorkerPool::State {
         return waking = true;
     }
 
+    /// In a forked child the threads are not there, and the mutex may be locked for ever: it leaves such a pool alone.
     bool of_this_process() const noexcept { return fork == forks(); }
 
     const std::size_t most;
@@ -146,7 +146,11 @@ WorkerPool::WorkerPool(std::size_t most_threads, Signals signals, std::string na
                                      std::move(begin))) {}
 
 WorkerPool::~WorkerPool() {
-    if (!detached_) shutdown();
+    if (!of_this_process()) {
+        [[maybe_unused]] auto* leaked = new (std::nothrow) std::shared_ptr<State>(std::move(state_));
+    } else if (!detached_) {
+        shutdown();
+    }
 }
 
 std::size_t WorkerPool::default_threads() noexcept {
@@ -225,10 +229,7 @@ void WorkerPool::detach() noexcept {
 }
 
 void WorkerPool::shutdown() noexcept {
-    if (!state_->of_this_process()) {
-        [[maybe_unused]] auto* leaked = new (std::nothrow) std::shared_ptr<State>(state_);
-        return;
-    }
+    if (!of_this_process()) return;
     Queue dropped;
     std::vector<std::thread> ending;
     {
