@@ -245,7 +245,8 @@ TEST_P(CallsInThreads, a_result_or_an_exception_arrives_in_the_loop) {
         EXPECT_EQ(co_await loop.run_in_executor(nullptr, [](int a, int b) { return a + b; }, 1, 2), 3);
         auto fail = [] { throw ValueError("over there"); };
         EXPECT_EQ(co_await thrown_by_await(loop.run_in_executor(nullptr, fail)), "ValueError: over there");
-        EXPECT_EQ(co_await loop.run_in_executor(nullptr, thread_name), "asyncio_0");
+        std::string name = co_await loop.run_in_executor(nullptr, thread_name);
+        EXPECT_TRUE(name.starts_with("asyncio_")) << name;  // an earlier thread may not be idle yet
         ThreadPoolExecutor pool(1);
         auto box = co_await loop.run_in_executor(&pool, [] { return std::make_unique<int>(4); });
         EXPECT_EQ(*box, 4);
