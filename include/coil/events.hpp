@@ -359,15 +359,19 @@ class EventLoop {
   private:
     friend class detail::CallbackBase;
 
-    template <class F, class... Args>
-    detail::Ref<detail::CallbackBase> callback(F&& f, Args&&... args) {
-        using Result = std::invoke_result_t<std::decay_t<F>, std::decay_t<Args>...>;
+    template <class Result>
+    static constexpr void check_no_coroutine() {
         static_assert(!detail::IS_CORO<std::decay_t<Result>>,
                       "a coroutine function is no callback: call it and give the Coro to create_task()");
+    }
+    template <class F, class... Args>
+    detail::Ref<detail::CallbackBase> callback(F&& f, Args&&... args) {
+        check_no_coroutine<std::invoke_result_t<std::decay_t<F>, std::decay_t<Args>...>>();
         return detail::make_callback(*this, false, std::forward<F>(f), std::forward<Args>(args)...);
     }
     template <class F, class... Args>
     detail::Ref<detail::CallbackBase> repeating(F&& f, Args&&... args) {
+        check_no_coroutine<std::invoke_result_t<std::decay_t<F>&, std::decay_t<Args>&...>>();
         return detail::make_callback(*this, true, std::forward<F>(f), std::forward<Args>(args)...);
     }
     static detail::Ref<detail::CallbackBase> given(detail::InContext& context,
