@@ -346,30 +346,35 @@ TEST_P(CallsInThreads, shutting_down_the_default_executor_gives_up_when_time_is_
 }
 
 TEST_P(CallsInThreads, a_loop_may_close_while_calls_run) {
-    Gate gate;
-    std::latch begun(2);
+    struct Shared {
+        Gate gate;
+        std::latch begun{2};
+    };
+    auto shared = std::make_shared<Shared>();  // with the call that goes on in the background
+    LogRecorder log;
     std::size_t fds = open_fds();
     std::optional<Future<int>> outlives;
     {
         std::unique_ptr<EventLoop> loop = factory()();
         ThreadPoolExecutor pool(1);
-        auto call = [&] {
-            begun.count_down();
-            gate.pass();
+        auto call = [shared] {
+            shared->begun.count_down();
+            shared->gate.pass();
             return 1;
         };
         outlives = loop->run_in_executor(&pool, call);
         auto by_default = loop->run_in_executor(nullptr, [call]() -> int {
             call();
-            throw ValueError("unheard");  // to nobody: the loop is gone
+            throw ValueError("unheard");  // by the loop, which is gone
         });
-        begun.wait();
+        shared->begun.wait();
         loop->close();
         EXPECT_FALSE(outlives->done());
-        gate.open();
+        shared->gate.open();
     }
     EXPECT_FALSE(outlives->done());
     EXPECT_EQ(open_fds(), fds);
+    while (log.count("unheard") == 0) std::this_thread::yield();
 }
 
 TEST_P(CallsInThreads, thousands_of_calls_are_cancelled_at_every_moment_and_nothing_is_lost) {
