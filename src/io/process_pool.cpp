@@ -1,15 +1,14 @@
 #include "coil/process_pool.hpp"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <poll.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
-#include <charconv>
+#include <cerrno>
 #include <csignal>
 #include <cstdint>
 #include <cstdlib>
@@ -91,17 +90,14 @@ class Channel {
 // ---- exceptions as texts: the type, the errno, the message
 
 template <class E>
-std::exception_ptr with_message(int, const std::string& message) {
+std::exception_ptr with_message(const std::string& message) {
     return std::make_exception_ptr(E(message));
 }
-template <class E>
-std::exception_ptr without_message(int, const std::string&) {
-    return std::make_exception_ptr(E());
-}
+std::exception_ptr bad_alloc(const std::string&) { return std::make_exception_ptr(std::bad_alloc()); }
 
 struct TravellingType {
     const std::type_info& type;
-    std::exception_ptr (*make)(int error, const std::string& message);
+    std::exception_ptr (*make)(const std::string& message);
 };
 
 const std::array TRAVELLING{
@@ -120,7 +116,7 @@ const std::array TRAVELLING{
     TravellingType{typeid(std::domain_error), &with_message<std::domain_error>},
     TravellingType{typeid(std::length_error), &with_message<std::length_error>},
     TravellingType{typeid(std::out_of_range), &with_message<std::out_of_range>},
-    TravellingType{typeid(std::bad_alloc), &without_message<std::bad_alloc>},
+    TravellingType{typeid(std::bad_alloc), &bad_alloc},
 };
 
 struct TravellingError {
@@ -155,7 +151,7 @@ TravellingError describe_current_exception() {
 std::exception_ptr make_exception(const TravellingError& error) {
     if (error.type == typeid(OSError).name()) return make_os_error(error.error, error.message);
     for (const TravellingType& known : TRAVELLING) {
-        if (error.type == known.type.name()) return known.make(error.error, error.message);
+        if (error.type == known.type.name()) return known.make(error.message);
     }
     std::string name = error.type.empty() ? "" : demangle(error.type.c_str()) + ": ";
     return std::make_exception_ptr(RuntimeError(name + error.message));
@@ -216,6 +212,8 @@ void freeze_support() {
     if (!text) return;
     int fd = std::atoi(text);
     ::unsetenv(detail::WORKER_FD);
+    // A program that a function leaves behind would keep the worker's end from being seen.
+    ::fcntl(fd, F_SETFD, FD_CLOEXEC);
     detail::serve(fd);
 }
 
@@ -347,11 +345,15 @@ class RemoteWork final : public detail::Work {
             std::string arguments;
             if (!call->begin(arguments)) return;
             std::string answer = ask(call->remote_name(), arguments);
-            if (answer.front() == detail::RESULT) return call->finish(std::string_view(answer).substr(1));
-            call->fail(detail::thrown_there(answer));
+            if (answer.front() == detail::RESULT) {
+                call->finish(std::string_view(answer).substr(1));
+            } else {
+                call->fail(detail::thrown_there(answer));
+            }
         } catch (...) {
             call->fail(std::current_exception());
         }
+        if (worker && worker->used_up()) worker.reset();  // waits for its end: nobody else should
     }
 
     std::shared_ptr<ExecutorCall> call;
@@ -368,7 +370,6 @@ class RemoteWork final : public detail::Work {
             state_->break_pool();
             throw broken_while_pending();
         }
-        if (worker->used_up()) worker.reset();
         return answer;
     }
     void start_worker() {

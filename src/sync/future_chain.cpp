@@ -37,6 +37,17 @@ void LoopLink::loop_closed() noexcept {
 
 namespace {
 
+/// What copying or moving the value throws: then that is the other side's result.
+template <class Transfer>
+std::exception_ptr error_of(Transfer&& transfer) {
+    try {
+        transfer();
+        return nullptr;
+    } catch (...) {
+        return std::current_exception();
+    }
+}
+
 // ---- to the loop
 
 class ToLoop final : public LoopLink {
@@ -78,11 +89,8 @@ class ToLoop final : public LoopLink {
         }
         std::exception_ptr error = source_->take_error();
         if (!target->done()) {
-            if (error) {
-                target->set_exception(std::move(error));
-            } else {
-                give_(*source_, *target);
-            }
+            if (!error) error = error_of([&] { give_(*source_, *target); });
+            if (error) target->set_exception(std::move(error));
         } else if (error) {
             loop_.call_exception_handler(
                 {.message = "A call in an executor failed after its future was cancelled",
@@ -145,11 +153,9 @@ class ToThread final : public LoopLink {
         }
         if (!target_->set_running_or_notify_cancel())
             return;  // what the task threw is then reported, as nobody's
-        if (std::exception_ptr error = source->exception()) {
-            target_->set_exception(std::move(error));
-        } else {
-            take_(*source, *target_);
-        }
+        std::exception_ptr error = source->exception();
+        if (!error) error = error_of([&] { take_(*source, *target_); });
+        if (error) target_->set_exception(std::move(error));
     }
     void arrived() override { source_->cancel({}); }
     void dropped() noexcept override {

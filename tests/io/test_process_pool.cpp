@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <map>
 #include <set>
@@ -77,6 +78,15 @@ void wait_for(const std::string& file) {
 }
 void crash() { ::raise(SIGKILL); }
 void leave() { ::_exit(3); }
+
+/// Gives the number of a program that goes on by itself.
+int leave_a_program_behind() {
+    FILE* shell = ::popen("sleep 1000 >/dev/null 2>&1 </dev/null & echo $!", "r");
+    int number = 0;
+    if (std::fscanf(shell, "%d", &number) != 1) number = 0;
+    ::pclose(shell);
+    return number;
+}
 
 int open_descriptors() {
     int count = 0;
@@ -198,6 +208,15 @@ TEST_F(ProcessPool, a_worker_that_crashes_breaks_the_pool) {
                   "BrokenProcessPool: A child process terminated abruptly, the process pool is not usable "
                   "anymore");
     }
+}
+
+TEST_F(ProcessPool, a_crash_is_seen_whatever_the_worker_has_started) {
+    ProcessPoolExecutor pool(1);
+    int program = pool.submit(process_function<worker::leave_a_program_behind>).result();
+    ASSERT_GT(program, 0);
+    auto crashing = pool.submit(process_function<worker::crash>);
+    EXPECT_EQ(thrown_by([&] { crashing.result(); }), BROKEN);
+    EXPECT_EQ(::kill(program, SIGKILL), 0);
 }
 
 TEST_F(ProcessPool, workers_can_be_killed) {

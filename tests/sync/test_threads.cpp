@@ -223,6 +223,35 @@ TEST_P(Threads, a_wrapped_future_ends_one_turn_after_its_source_is_known_to_be_d
     }());
 }
 
+/// A value that can be copied a few times only.
+struct Brittle {
+    explicit Brittle(int copies) : copies_left(copies) {}
+    Brittle(const Brittle& other) : copies_left(other.copies_left - 1) {
+        if (copies_left < 0) throw ValueError("it breaks");
+    }
+    Brittle& operator=(const Brittle&) = delete;
+    int copies_left;
+};
+
+TEST_P(Threads, a_value_that_breaks_on_its_way_is_an_error_wherever_it_breaks) {
+    LoopThread loop(factory()());
+    run([]() -> Coro<> {
+        concurrent::Future<Brittle> source;
+        auto wrapped = wrap_future(source);
+        source.set_result(Brittle(1));
+        EXPECT_EQ(co_await thrown_by_await(std::move(wrapped)), "ValueError: it breaks");
+    }());
+    auto make = [](int copies) -> Coro<Brittle> { co_return Brittle(copies); };
+    std::string outcomes;
+    for (int copies = 0; copies < 8; ++copies) {
+        auto arriving = run_coroutine_threadsafe(make(copies), *loop);
+        std::string error = thrown_by([&] { static_cast<void>(arriving.result(10s)); });
+        EXPECT_TRUE(error == "nothing" || error == "ValueError: it breaks") << error;
+        outcomes += error == "nothing" ? '.' : 'x';
+    }
+    EXPECT_TRUE(outcomes.starts_with('x') && outcomes.ends_with('.')) << outcomes;
+}
+
 TEST_P(Threads, eight_threads_ask_and_cancel_at_once) {
     LoopThread loop(factory()());
     std::atomic<int> results = 0;
