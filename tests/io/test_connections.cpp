@@ -20,6 +20,7 @@
 #include "support/backends.hpp"
 #include "support/certificates.hpp"
 #include "support/child.hpp"
+#include "support/counting.hpp"
 #include "support/errors.hpp"
 #include "support/reports.hpp"
 #include "support/run.hpp"
@@ -35,22 +36,7 @@ using support::thrown_by_await;
 
 namespace {
 
-class Connections : public support::OnBackend {
-  protected:
-    /// As coil::run; afterwards as many descriptors and counted objects are there as before.
-    template <class T>
-    T run(Coro<T> coro) {
-        struct Check {
-            std::size_t fds = support::open_fds();
-            long alive = support::Alive::count();
-            ~Check() {
-                EXPECT_EQ(support::open_fds(), fds);
-                EXPECT_EQ(support::Alive::count(), alive);
-            }
-        } check;
-        return coil::run(std::move(coro), {.loop_factory = factory()});
-    }
-};
+class Connections : public support::CountingOnBackend {};
 ON_EVERY_BACKEND(Connections);
 
 /// Remembers all that it is told; each callback can be given something to do.

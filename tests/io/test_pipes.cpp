@@ -17,6 +17,7 @@
 #include "support/backends.hpp"
 #include "support/certificates.hpp"
 #include "support/child.hpp"
+#include "support/counting.hpp"
 #include "support/errors.hpp"
 #include "support/reports.hpp"
 #include "support/run.hpp"
@@ -28,18 +29,7 @@ using support::thrown_by_await;
 
 namespace {
 
-class Pipes : public support::OnBackend {
-  protected:
-    /// As coil::run; afterwards as many descriptors are open as before.
-    template <class T>
-    T run(Coro<T> coro) {
-        struct Check {
-            std::size_t fds = support::open_fds();
-            ~Check() { EXPECT_EQ(support::open_fds(), fds); }
-        } check;
-        return coil::run(std::move(coro), {.loop_factory = factory()});
-    }
-};
+class Pipes : public support::CountingOnBackend {};
 ON_EVERY_BACKEND(Pipes);
 
 /// Remembers all that it is told.

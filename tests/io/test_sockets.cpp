@@ -25,6 +25,7 @@
 #include "support/backends.hpp"
 #include "support/certificates.hpp"
 #include "support/child.hpp"
+#include "support/counting.hpp"
 #include "support/errors.hpp"
 #include "support/memory_file.hpp"
 #include "support/run.hpp"
@@ -204,22 +205,7 @@ TEST(Socket, errors_of_the_kernel_are_os_errors) {
 
 // ---- the loop's methods
 
-class SocketMethods : public support::OnBackend {
-  protected:
-    /// As coil::run; afterwards as many descriptors are open as before.
-    template <class T>
-    T run(Coro<T> coro) {
-        struct Check {
-            std::size_t fds = support::open_fds();
-            ~Check() {
-                // A lookup's thread may be about to close what it had open.
-                for (int i = 0; i < 400 && support::open_fds() > fds; ++i) ::usleep(5000);
-                EXPECT_EQ(support::open_fds(), fds);
-            }
-        } check;
-        return coil::run(std::move(coro), {.loop_factory = factory()});
-    }
-};
+class SocketMethods : public support::CountingOnBackend {};
 ON_EVERY_BACKEND(SocketMethods);
 
 TEST_P(SocketMethods, connect_accept_send_and_receive) {
