@@ -168,13 +168,13 @@ class StreamReaderProtocol final : public BufferedProtocol,
     Coro<> drain();
     Coro<> wait_closed();
     Coro<> call_back(StreamWriter writer);
+    void called_back(Task<> task);
     void replace_transport(std::shared_ptr<Transport> transport);
 
-    EventLoop& loop_;
     std::shared_ptr<detail::StreamReaderState> reader_;
     std::shared_ptr<const ClientConnected> callback_;
     std::shared_ptr<Transport> transport_;
-    std::optional<StreamWriter> writer_;  // of a server's: the connection outlives its callback
+    std::shared_ptr<detail::StreamWriterState> writer_;  // of a server's: the connection outlives its callback
     detail::WaitQueue drainers_;
     detail::WaitQueue closers_;
     std::exception_ptr error_;

@@ -19,7 +19,7 @@ namespace {
 class PipeTransport : public StreamTransport {
   public:
     std::any get_extra_info(std::string_view name) const override {
-        if (name == "pipe" && socket_) return fd();
+        if (name == "pipe" && socket()) return fd();
         return {};
     }
 

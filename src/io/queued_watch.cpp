@@ -5,23 +5,23 @@
 namespace coil::detail {
 
 QueuedWatch::QueuedWatch(EventLoop& loop, int descriptor, Runnable::Function function) noexcept
-    : Watch(descriptor, Mode::EDGE, &queue_on_ready), Runnable(function), core_(loop.core()) {}
+    : Runnable(function), Watch(descriptor, Mode::EDGE, &queue_on_ready), loop_(loop) {}
 
 void QueuedWatch::start() {
     if (started_) return;
-    core_.poller->add(*this);
+    loop_.core().poller->add(*this);
     started_ = true;
 }
 
 void QueuedWatch::stop() noexcept {
     if (!std::exchange(started_, false)) return;
-    core_.poller->remove(*this);
+    loop_.core().poller->remove(*this);
 }
 
 void QueuedWatch::queue() noexcept {
     if (queued_) return;
     queued_ = true;
-    core_.ready.push(*this);
+    loop_.core().ready.push(*this);
 }
 
 }  // namespace coil::detail

@@ -7,7 +7,7 @@ namespace coil::detail {
 
 /// A watch whose readiness puts one runnable into the loop's queue: what becomes ready in a poll is dealt with in the batch after
 /// it, in order.
-class QueuedWatch : public Watch, public Runnable {
+class QueuedWatch : public Runnable, public Watch {
   public:
     QueuedWatch(EventLoop& loop, int descriptor, Runnable::Function function) noexcept;
     ~QueuedWatch() { stop(); }
@@ -25,9 +25,11 @@ class QueuedWatch : public Watch, public Runnable {
 
   private:
     static void queue_on_ready(Watch& watch) { static_cast<QueuedWatch&>(watch).queue(); }
-    LoopCore& core_;
     bool started_ = false;
     bool queued_ = false;
+
+  protected:
+    EventLoop& loop_;
 };
 
 }  // namespace coil::detail

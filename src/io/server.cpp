@@ -36,7 +36,8 @@ ServerState::~ServerState() {
 }
 
 void ServerState::loop_closed() noexcept {
-    auto keep = std::move(keeps_itself_);
+    auto keep = keeps_itself_;
+    if (connections_.empty()) keeps_itself_ = nullptr;
     if (!closed_) socket_file_.remove();
     listeners_.clear();
     closed_ = true;
@@ -101,7 +102,7 @@ void ServerState::connected(Socket socket) {
     try {
         std::shared_ptr<StreamingProtocol> protocol = factory_();
         if (tls_) protocol = over_tls(std::move(protocol));
-        std::make_shared<SocketTransport>(loop_, std::move(socket), std::move(protocol), shared_from_this())
+        std::make_shared<SocketTransport>(loop_, std::move(socket), std::move(protocol), this)
             ->start();
     } catch (const KeyboardInterrupt&) {
         throw;
@@ -143,7 +144,7 @@ void ServerState::close() {
     socket_file_.remove();
     serving_ = false;
     // To the next turn: a listener may be in the ready queue.
-    if (keeps_itself_) loop_.call_soon([keep = std::move(keeps_itself_)] {});
+    if (keeps_itself_) loop_.call_soon([keep = keeps_itself_] {});
     for (auto& listener : listeners_) {
         listener->retry.cancel();
         listener->stop();
@@ -153,12 +154,15 @@ void ServerState::close() {
     }
     loop_.core().poller->flush();
     if (serving_forever_ && !serving_forever_.done()) serving_forever_.cancel();
-    if (connections_.empty() && !ended_.done()) ended_.set_result();
+    if (!connections_.empty()) return;
+    keeps_itself_ = nullptr;
+    if (!ended_.done()) ended_.set_result();
 }
 
 void ServerState::attach(SocketTransport& transport) {
-    transport.server_slot = connections_.size();
+    transport.server_slot = static_cast<std::uint32_t>(connections_.size());
     connections_.push_back(&transport);
+    if (!keeps_itself_) keeps_itself_ = shared_from_this();  // the protocol factory has closed the server
 }
 
 void ServerState::detach(SocketTransport& transport) {
@@ -166,7 +170,9 @@ void ServerState::detach(SocketTransport& transport) {
     connections_[transport.server_slot] = last;
     last->server_slot = transport.server_slot;
     connections_.pop_back();
-    if (closed_ && connections_.empty() && !ended_.done() && !loop_.is_closed()) ended_.set_result();
+    if (!closed_ || !connections_.empty()) return;
+    auto keep = std::move(keeps_itself_);
+    if (!ended_.done() && !loop_.is_closed()) ended_.set_result();
 }
 
 Coro<> ServerState::wait_closed() {

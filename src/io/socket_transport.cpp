@@ -16,8 +16,8 @@
 namespace coil::detail {
 
 SocketTransport::SocketTransport(EventLoop& loop, Socket socket, std::shared_ptr<StreamingProtocol> protocol,
-                                 std::shared_ptr<ServerState> server)
-    : StreamTransport(loop, std::move(socket), std::move(protocol)), server_(std::move(server)) {
+                                 ServerState* server)
+    : StreamTransport(loop, std::move(socket), std::move(protocol)), server_(server) {
     int on = 1;
     // Not every stream socket is TCP; for the others it means nothing.
     ::setsockopt(fd(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
@@ -33,7 +33,7 @@ void SocketTransport::released() noexcept {
 }
 
 void SocketTransport::leave_server() noexcept {
-    if (auto server = std::move(server_)) server->detach(*this);
+    if (ServerState* server = std::exchange(server_, nullptr)) server->detach(*this);
 }
 
 ssize_t SocketTransport::receive(std::span<std::byte> buffer) noexcept {
@@ -54,7 +54,7 @@ ssize_t SocketTransport::send(std::span<const std::string_view> parts) noexcept 
 void SocketTransport::shut_writing() noexcept { ::shutdown(fd(), SHUT_WR); }
 
 std::any SocketTransport::get_extra_info(std::string_view name) const {
-    if (!socket_) return {};
+    if (!socket()) return {};
     TransportSocket socket(fd());
     if (name == "socket") return socket;
     try {
@@ -80,7 +80,7 @@ class SocketTransport::Writable final : public LeafWaiter, public OperationTag {
         LeafWaiter::suspend(at);
         transport_.writable_ = this;
         // Before reading begins nothing watches yet.
-        transport_.watch_.start();
+        transport_.watch().start();
     }
     void await_resume() {
         if (transport_.writable_ == this) transport_.writable_ = nullptr;
@@ -115,7 +115,7 @@ Coro<std::size_t> SocketTransport::send_file(FileSender& sender) {
         FileSender::Step step = sender.step(fd());
         if (step == FileSender::Step::UNSUPPORTED) sender.throw_unavailable();
         if (step == FileSender::Step::WAIT) {
-            watch_.forget(WRITABLE);
+            watch().forget(WRITABLE);
             co_await Writable(*this);
         }
     }

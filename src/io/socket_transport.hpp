@@ -13,7 +13,7 @@ class SocketTransport final : public StreamTransport {
   public:
     /// `server`: the one that accepted it, or null.
     SocketTransport(EventLoop& loop, Socket socket, std::shared_ptr<StreamingProtocol> protocol,
-                    std::shared_ptr<ServerState> server);
+                    ServerState* server);
     ~SocketTransport() override;
 
     std::any get_extra_info(std::string_view name) const override;
@@ -22,7 +22,7 @@ class SocketTransport final : public StreamTransport {
     /// SendfileNotAvailableError, with nothing sent, if the kernel cannot.
     Coro<std::size_t> send_file(FileSender& sender);
 
-    std::size_t server_slot = 0;  // the server's
+    std::uint32_t server_slot = 0;  // the server's
 
   private:
     class Writable;
@@ -35,7 +35,7 @@ class SocketTransport final : public StreamTransport {
     void released() noexcept override;
     void leave_server() noexcept;
 
-    std::shared_ptr<ServerState> server_;
+    ServerState* server_;  // lives until this transport has left it
     Writable* writable_ = nullptr;  // who sends a file
 };
 

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <tuple>
 
 #include "coil/events.hpp"
 #include "coil/exceptions.hpp"
@@ -50,7 +49,7 @@ std::pair<std::size_t, std::size_t> write_buffer_limits(std::optional<std::size_
 
 StreamTransport::StreamTransport(EventLoop& loop, Socket descriptor,
                                  std::shared_ptr<StreamingProtocol> protocol)
-    : loop_(loop), socket_(std::move(descriptor)), watch_(loop, socket_.fileno(), *this) {
+    : QueuedWatch(loop, descriptor.fileno(), &StreamTransport::run), socket_(std::move(descriptor)) {
     set_protocol(std::move(protocol));
     loop.core().resources.push_back(*this);
     own_descriptor(loop.core(), socket_.fileno(), true);
@@ -58,7 +57,7 @@ StreamTransport::StreamTransport(EventLoop& loop, Socket descriptor,
 
 StreamTransport::~StreamTransport() {
     if (linked()) unlink();
-    watch_.stop();
+    watch().stop();
     close_descriptor();
 }
 
@@ -71,15 +70,14 @@ void StreamTransport::close_descriptor() noexcept {
 void StreamTransport::set_protocol(std::shared_ptr<StreamingProtocol> protocol) {
     if (!protocol) throw ValueError("a transport needs a protocol");
     direct_reader_ = nullptr;  // belongs to the former one
-    buffered_protocol_ = dynamic_cast<BufferedProtocol*>(protocol.get());
-    plain_protocol_ = buffered_protocol_ ? nullptr : static_cast<Protocol*>(protocol.get());
+    buffered_protocol_ = dynamic_cast<BufferedProtocol*>(protocol.get()) != nullptr;
     protocol_ = std::move(protocol);
 }
 
 void StreamTransport::loop_closed() noexcept {
     log(LogLevel::WARNING, "unclosed transport: its loop was closed before it");
     auto keep = std::move(keeps_itself_);
-    watch_.stop();
+    watch().stop();
     close_descriptor();
     closing_ = true;
     lost_ = true;
@@ -99,8 +97,8 @@ void StreamTransport::start(std::function<void()> on_ready) {
     loop_.call_soon([me = self()] {
         if (me->closing_) return;
         me->reading_ = true;
-        me->watch_.start();
-        if (me->watch_.ready & READABLE) me->watch_.queue();  // a write has started the watch before
+        me->watch().start();
+        if (me->watch().ready & READABLE) me->watch().queue();  // a write has started the watch before
     });
     if (on_ready) loop_.call_soon(std::move(on_ready));
 }
@@ -122,12 +120,12 @@ Coro<Connected<Transport, StreamingProtocol>> start_transport(EventLoop& loop,
 
 // ---- reading
 
-void StreamTransport::Watching::run(Runnable& self, How how) {
-    auto& watch = static_cast<Watching&>(self);
+void StreamTransport::run(Runnable& self, How how) {
+    auto& transport = static_cast<StreamTransport&>(self);
+    QueuedWatch& watch = transport.watch();
     watch.dequeued();
     if (how == How::DISCARD || !watch.started()) return;
-    auto keep = watch.owner.self();  // a callback may drop the last handle
-    StreamTransport& transport = *keep;
+    auto keep = transport.self();  // a callback may drop the last handle
     if ((watch.ready & READABLE) && !transport.eof_read_ && !transport.lost_) {
         if (!(transport.direction_ & READS)) {
             if (watch.ready & CLOSED) transport.peer_closed();
@@ -143,7 +141,7 @@ void StreamTransport::read_ready() {
     std::span<std::byte> buffer;
     if (buffered_protocol_) {
         auto ask = [&] {
-            buffer = buffered_protocol_->get_buffer(0);
+            buffer = buffered_protocol().get_buffer(0);
             if (buffer.empty()) throw RuntimeError("get_buffer() returned an empty buffer");
         };
         if (!call_protocol("get_buffer", ask)) return;
@@ -153,22 +151,22 @@ void StreamTransport::read_ready() {
     auto received = try_receive(buffer);
     if (!received) return;
     std::size_t count = *received;
-    if (count == buffer.size()) watch_.queue();  // there may be more, and no edge will say so
+    if (count == buffer.size()) watch().queue();  // there may be more, and no edge will say so
     if (buffered_protocol_) {
-        call_protocol("buffer_updated", [&] { buffered_protocol_->buffer_updated(count); });
+        call_protocol("buffer_updated", [&] { buffered_protocol().buffer_updated(count); });
     } else {
         std::string_view data(reinterpret_cast<const char*>(buffer.data()), count);
-        call_protocol("data_received", [&] { plain_protocol_->data_received(data); });
+        call_protocol("data_received", [&] { static_cast<Protocol&>(*protocol_).data_received(data); });
     }
 }
 
 std::optional<std::size_t> StreamTransport::try_receive(std::span<std::byte> buffer) {
     ssize_t size = receive(buffer);
     if (size > 0) {
-        if (watch_.ready & CLOSED) {
-            watch_.queue();  // the end comes behind it
+        if (watch().ready & CLOSED) {
+            watch().queue();  // the end comes behind it
         } else if (static_cast<std::size_t>(size) < buffer.size()) {
-            watch_.forget(READABLE);
+            watch().forget(READABLE);
         }
         return static_cast<std::size_t>(size);
     }
@@ -179,9 +177,9 @@ std::optional<std::size_t> StreamTransport::try_receive(std::span<std::byte> buf
     }
     int error = errno;
     if (error == EINTR) {
-        watch_.queue();
+        watch().queue();
     } else if (would_block(error)) {
-        watch_.forget(READABLE);
+        watch().forget(READABLE);
     } else {
         fatal_os_error(error, "Fatal read error");
     }
@@ -207,8 +205,9 @@ void StreamTransport::pause_reading() {
 
 void StreamTransport::resume_reading() {
     if (!(direction_ & READS)) throw RuntimeError("this transport is for writing only");
-    if (closing_ || !std::exchange(paused_, false)) return;
-    if (reading_ && (watch_.ready & READABLE) && !eof_read_) watch_.queue();
+    if (closing_ || !paused_) return;
+    paused_ = false;
+    if (reading_ && (watch().ready & READABLE) && !eof_read_) watch().queue();
 }
 
 // ---- writing
@@ -239,12 +238,12 @@ void StreamTransport::writelines(std::span<const std::string_view> parts) {
         sent -= skipped;
         buffer_.append(part.substr(skipped));
     }
-    if (watch_.ready & WRITABLE) {
-        if (watch_.started()) watch_.queue();  // more parts than one call takes
+    if (watch().ready & WRITABLE) {
+        if (watch().started()) watch().queue();  // more parts than one call takes
     }
     // Before reading begins (in connection_made) nothing watches yet.
-    if (!watch_.started()) watch_.start();
-    if (buffer_.size() > high_) pause_protocol();
+    if (!watch().started()) watch().start();
+    if (buffer_.size() > limits().high) pause_protocol();
 }
 
 std::optional<std::size_t> StreamTransport::try_send(std::span<const std::string_view> parts) {
@@ -260,9 +259,9 @@ std::optional<std::size_t> StreamTransport::try_send(std::span<const std::string
     }
     auto count = static_cast<std::size_t>(size);
     if (count < offered) {
-        watch_.forget(WRITABLE);
+        watch().forget(WRITABLE);
     } else {
-        watch_.ready = static_cast<std::uint8_t>(watch_.ready | WRITABLE);
+        watch().ready = static_cast<std::uint8_t>(watch().ready | WRITABLE);
     }
     return count;
 }
@@ -274,8 +273,8 @@ void StreamTransport::write_ready() {
     auto sent = try_send(std::span(parts.data(), count));
     if (!sent) return;
     buffer_.drop(*sent);
-    if (!buffer_.empty() && (watch_.ready & WRITABLE)) watch_.queue();
-    if (buffer_.size() <= low_) resume_protocol();
+    if (!buffer_.empty() && (watch().ready & WRITABLE)) watch().queue();
+    if (buffer_.size() <= limits().low) resume_protocol();
     if (!buffer_.empty()) return;
     if (closing_) {
         if (!lost_) {
@@ -296,12 +295,14 @@ void StreamTransport::write_eof() {
 
 void StreamTransport::set_write_buffer_limits(std::optional<std::size_t> high,
                                               std::optional<std::size_t> low) {
-    std::tie(low_, high_) = write_buffer_limits(high, low);
-    if (buffer_.size() > high_) pause_protocol();
+    auto [new_low, new_high] = write_buffer_limits(high, low);
+    limits_ = std::make_unique<const Limits>(Limits{new_low, new_high});
+    if (buffer_.size() > limits().high) pause_protocol();
 }
 
 void StreamTransport::pause_protocol() {
-    if (std::exchange(protocol_paused_, true)) return;
+    if (protocol_paused_) return;
+    protocol_paused_ = true;
     try {
         protocol_->pause_writing();
     } catch (const KeyboardInterrupt&) {
@@ -313,7 +314,8 @@ void StreamTransport::pause_protocol() {
 }
 
 void StreamTransport::resume_protocol() {
-    if (!std::exchange(protocol_paused_, false)) return;
+    if (!protocol_paused_) return;
+    protocol_paused_ = false;
     try {
         protocol_->resume_writing();
     } catch (const KeyboardInterrupt&) {
@@ -327,7 +329,8 @@ void StreamTransport::resume_protocol() {
 // ---- closing
 
 void StreamTransport::close() {
-    if (std::exchange(closing_, true)) return;
+    if (closing_) return;
+    closing_ = true;
     if (buffer_.empty()) queue_connection_lost(nullptr);
 }
 
@@ -373,14 +376,14 @@ void StreamTransport::force_close(std::exception_ptr error) {
 
 void StreamTransport::queue_connection_lost(std::exception_ptr error) {
     lost_ = true;
-    watch_.stop();
+    watch().stop();
     loop_.call_soon([me = self(), error = std::move(error)] { me->connection_lost(error); });
 }
 
 void StreamTransport::connection_lost(const std::exception_ptr& error) {
     if (!protocol_) return;  // the loop was closed
-    watch_.stop();
-    if (watch_.queued())
+    watch().stop();
+    if (watch().queued())
         loop_.call_soon([keep = self()] {});  // runs behind the watch, which must not go before
     auto keep = std::move(keeps_itself_);
     auto protocol = std::move(protocol_);

@@ -35,7 +35,7 @@ class DirectReader {
     ~DirectReader() = default;
 };
 
-class StreamTransport : public Transport, private LoopResource {
+class StreamTransport : public Transport, private LoopResource, private QueuedWatch {
   public:
     ~StreamTransport() override;
 
@@ -56,7 +56,9 @@ class StreamTransport : public Transport, private LoopResource {
     bool can_write_eof() const override { return true; }
     void abort() final { force_close(nullptr); }
     std::size_t get_write_buffer_size() const final { return buffer_.size(); }
-    std::pair<std::size_t, std::size_t> get_write_buffer_limits() const final { return {low_, high_}; }
+    std::pair<std::size_t, std::size_t> get_write_buffer_limits() const final {
+        return {limits().low, limits().high};
+    }
     void set_write_buffer_limits(std::optional<std::size_t> high, std::optional<std::size_t> low) final;
 
     void set_direct_reader(DirectReader* reader) noexcept { direct_reader_ = reader; }
@@ -96,7 +98,7 @@ class StreamTransport : public Transport, private LoopResource {
         return std::static_pointer_cast<StreamTransport>(shared_from_this());
     }
     bool readable() const noexcept {
-        return reading_ && (watch_.ready & READABLE) && is_reading() && !eof_read_ && !lost_;
+        return reading_ && (Watch::ready & READABLE) && is_reading() && !eof_read_ && !lost_;
     }
     bool lost() const noexcept { return lost_; }
     bool eof_read() const noexcept { return eof_read_; }
@@ -113,18 +115,19 @@ class StreamTransport : public Transport, private LoopResource {
     template <class Call>
     bool call_protocol(const char* name, Call&& call);
 
-    EventLoop& loop_;
-    Socket socket_;
-
-    struct Watching final : QueuedWatch {
-        Watching(EventLoop& loop, int fd, StreamTransport& transport)
-            : QueuedWatch(loop, fd, &Watching::run), owner(transport) {}
-        static void run(Runnable& self, How how);
-        StreamTransport& owner;
-    };
-    Watching watch_;
+    using QueuedWatch::loop_;
+    QueuedWatch& watch() noexcept { return *this; }
+    Socket& socket() noexcept { return socket_; }
+    const Socket& socket() const noexcept { return socket_; }
 
   private:
+    struct Limits {
+        std::size_t low;
+        std::size_t high;
+    };
+    static constexpr Limits DEFAULT_LIMITS{16 * 1024, 64 * 1024};
+
+    static void run(Runnable& self, How how);
     void loop_closed() noexcept final;
     void close_descriptor() noexcept;
     void read_ready();
@@ -136,25 +139,28 @@ class StreamTransport : public Transport, private LoopResource {
     void connection_lost(const std::exception_ptr& error);
     void pause_protocol();
     void resume_protocol();
+    const Limits& limits() const noexcept { return limits_ ? *limits_ : DEFAULT_LIMITS; }
+    BufferedProtocol& buffered_protocol() const noexcept {
+        return static_cast<BufferedProtocol&>(*protocol_);
+    }
 
     std::shared_ptr<StreamTransport> keeps_itself_;  // while it is open, whatever handles exist
     std::shared_ptr<StreamingProtocol> protocol_;
-    BufferedProtocol* buffered_protocol_ = nullptr;  // protocol_, as one of the two kinds
-    Protocol* plain_protocol_ = nullptr;
     DirectReader* direct_reader_ = nullptr;
     WriteBuffer buffer_;
-    std::size_t high_ = 64 * 1024;
-    std::size_t low_ = 16 * 1024;
+    std::unique_ptr<const Limits> limits_;  // other than the default
+    Socket socket_;
     std::uint8_t writes_after_loss_ = 0;
-    std::uint8_t direction_ = READS | WRITES;
-    bool reading_ = false;  // started
-    bool paused_ = false;
-    bool closing_ = false;
-    bool lost_ = false;  // connection_lost is queued or was called
-    bool eof_read_ = false;
-    bool eof_written_ = false;
-    bool protocol_connected_ = false;
-    bool protocol_paused_ = false;
+    std::uint8_t direction_ : 2 = READS | WRITES;
+    bool buffered_protocol_ : 1 = false;  // protocol_ is a BufferedProtocol; else a Protocol
+    bool reading_ : 1 = false;            // started
+    bool paused_ : 1 = false;
+    bool closing_ : 1 = false;
+    bool lost_ : 1 = false;  // connection_lost is queued or was called
+    bool eof_read_ : 1 = false;
+    bool eof_written_ : 1 = false;
+    bool protocol_connected_ : 1 = false;
+    bool protocol_paused_ : 1 = false;
 };
 
 /// Starts it, and returns once connection_made was called.

@@ -60,13 +60,13 @@ class StreamReaderState final : public DirectReader {
     std::size_t limit() const noexcept { return limit_; }
     /// Throws where the stream was cut off.
     bool ended() const {
-        if (cut_off_) std::rethrow_exception(cut_off_);
+        if (cut_off_) std::rethrow_exception(exception_);
         return eof_;
     }
     bool at_eof() const noexcept { return eof_ && data().empty(); }
-    const std::exception_ptr& exception() const noexcept { return exception_ ? exception_ : cut_off_; }
+    const std::exception_ptr& exception() const noexcept { return exception_; }
     void check() const {
-        if (exception_) std::rethrow_exception(exception_);
+        if (exception_ && !cut_off_) std::rethrow_exception(exception_);
     }
 
     void feed(std::string_view bytes) {
@@ -81,11 +81,13 @@ class StreamReaderState final : public DirectReader {
     }
     void set_exception(std::exception_ptr error) {
         exception_ = std::move(error);
+        cut_off_ = false;
         wake();
     }
     /// The end of a stream that should have gone on: thrown once the data before it are read.
     void set_cut_off(std::exception_ptr error) {
-        cut_off_ = std::move(error);
+        exception_ = std::move(error);
+        cut_off_ = true;
         wake();
     }
     void set_transport(std::shared_ptr<Transport> transport) {
@@ -190,11 +192,11 @@ class StreamReaderState final : public DirectReader {
     std::string buffer_;
     std::size_t begin_ = 0;  // bytes before it are read
     std::exception_ptr exception_;
-    std::exception_ptr cut_off_;
     StreamWait* waiting_ = nullptr;
     std::shared_ptr<Transport> transport_;
     StreamTransport* direct_ = nullptr;  // transport_, if it has a descriptor of its own
     bool waiting_directly_ = false;
+    bool cut_off_ = false;  // exception_ is thrown behind the data
     bool eof_ = false;
     bool paused_ = false;
 };
@@ -234,13 +236,15 @@ StreamReaderProtocol::StreamReaderProtocol(StreamReader reader, ClientConnected 
 
 StreamReaderProtocol::StreamReaderProtocol(StreamReader reader,
                                            std::shared_ptr<const ClientConnected> callback)
-    : loop_(get_running_loop()), reader_(reader.state()), callback_(std::move(callback)) {}
+    : reader_(reader.state()), callback_(std::move(callback)) {
+    get_running_loop();
+}
 
 StreamReaderProtocol::~StreamReaderProtocol() = default;
 
 void StreamReaderProtocol::connection_made(std::shared_ptr<Transport> transport) {
     if (!callback_ && reader_.use_count() == 1) {
-        loop_.call_exception_handler(
+        get_running_loop().call_exception_handler(
             {.message = "An open stream was garbage collected prior to establishing network connection; call "
                         "\"stream.close()\" explicitly."});
         transport->abort();
@@ -250,20 +254,22 @@ void StreamReaderProtocol::connection_made(std::shared_ptr<Transport> transport)
     reader_->set_transport(transport);
     over_tls_ = transport->get_extra_info("sslcontext").has_value();
     if (!callback_) return;
-    StreamWriter writer(
-        std::make_shared<detail::StreamWriterState>(loop_, transport, shared_from_this(), reader_));
-    writer_ = writer;
-    Task<> task = loop_.create_task(call_back(writer));
-    // The callable must outlive the coroutine that it makes: a lambda's captures are its own.
-    task.add_done_callback([callback = callback_, &loop = loop_, transport](Task<> ended) {
-        if (ended.cancelled()) return transport->close();
-        if (std::exception_ptr error = ended.exception()) {
-            loop.call_exception_handler({.message = "Unhandled exception in client_connected_cb",
-                                         .exception = error,
-                                         .details = {{"task", ended.state().describe()}}});
-            transport->close();
-        }
-    });
+    EventLoop& loop = get_running_loop();
+    writer_ = std::make_shared<detail::StreamWriterState>(loop, std::move(transport), shared_from_this(), reader_);
+    // The callable must outlive the coroutine that it makes (a lambda's captures are its own): the protocol holds both.
+    loop.create_task(call_back(StreamWriter(writer_)))
+        .add_done_callback([keep = shared_from_this()](Task<> ended) { keep->called_back(std::move(ended)); });
+}
+
+void StreamReaderProtocol::called_back(Task<> task) {
+    if (!task.cancelled()) {
+        std::exception_ptr error = task.exception();
+        if (!error) return;
+        task.get_loop().call_exception_handler({.message = "Unhandled exception in client_connected_cb",
+                                                .exception = std::move(error),
+                                                .details = {{"task", task.state().describe()}}});
+    }
+    if (transport_) transport_->close();
 }
 
 Coro<> StreamReaderProtocol::call_back(StreamWriter writer) {
@@ -319,7 +325,7 @@ void StreamReaderProtocol::connection_lost(std::exception_ptr error) {
     closers_.wake_all();
     drainers_.wake_all();
     transport_ = nullptr;
-    writer_.reset();
+    writer_ = nullptr;
 }
 
 Coro<> StreamReaderProtocol::drain() {
@@ -364,26 +370,27 @@ namespace {
 
 using State = std::shared_ptr<detail::StreamReaderState>;
 
-Coro<std::string> read_some(State state, std::ptrdiff_t n) {
+Coro<std::string> read_all(State state) {
     state->check();
-    if (n == 0) co_return std::string();
-    if (n < 0) {
-        std::string all;
-        for (;;) {
-            while (state->data().empty() && !state->ended()) {
-                co_await state->wait("read");
-                state->check();
-            }
-            if (state->data().empty()) co_return all;
-            std::string chunk = state->take(state->data().size());
-            if (all.empty()) {
-                all = std::move(chunk);
-            } else {
-                all += chunk;
-            }
+    std::string all;
+    for (;;) {
+        while (state->data().empty() && !state->ended()) {
+            co_await state->wait("read");
+            state->check();
+        }
+        if (state->data().empty()) co_return all;
+        std::string chunk = state->take(state->data().size());
+        if (all.empty()) {
+            all = std::move(chunk);
+        } else {
+            all += chunk;
         }
     }
-    auto most = static_cast<std::size_t>(n);
+}
+
+Coro<std::string> read_some(State state, std::size_t most) {
+    state->check();
+    if (most == 0) co_return std::string();
     while (state->data().empty() && !state->ended()) {
         if (state->readable()) {
             std::string received = state->receive(most);
@@ -491,7 +498,9 @@ Coro<std::optional<std::string>> next_line(State state) {
 
 }  // namespace
 
-Coro<std::string> StreamReader::read(std::ptrdiff_t n) { return read_some(state(), n); }
+Coro<std::string> StreamReader::read(std::ptrdiff_t n) {
+    return n < 0 ? read_all(state()) : read_some(state(), static_cast<std::size_t>(n));
+}
 Coro<std::size_t> StreamReader::read_into(std::span<std::byte> buffer) {
     return read_bytes_into(state(), buffer);
 }

@@ -28,18 +28,18 @@ struct Watch {
     enum class Mode : std::uint8_t { LEVEL, EDGE };
 
     Watch(int descriptor, Mode watch_mode, void (*notify_function)(Watch&)) noexcept
-        : fd(descriptor), mode(watch_mode), notify(notify_function) {}
+        : notify(notify_function), fd(descriptor), mode(watch_mode) {}
     Watch(const Watch&) = delete;
     Watch& operator=(const Watch&) = delete;
 
+    void (*notify)(Watch&);  // called by the loop after poll(): queues, runs nothing
+    Watch* next_ready = nullptr;
+    std::uint32_t slot = 0;  // the backend's
     int fd;
     Mode mode;
     std::uint8_t interest = 0;  // of LEVEL ones: READABLE, WRITABLE
     std::uint8_t ready = 0;
     bool listed = false;
-    std::uint32_t slot = 0;  // the backend's
-    Watch* next_ready = nullptr;
-    void (*notify)(Watch&);  // called by the loop after poll(): queues, runs nothing
 };
 
 /// A call on a file that the kernel carries out in the background: what has no readiness to wait for. Listed, as a watch that
