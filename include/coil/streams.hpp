@@ -174,7 +174,8 @@ class StreamReaderProtocol final : public BufferedProtocol,
     std::shared_ptr<detail::StreamReaderState> reader_;
     std::shared_ptr<const ClientConnected> callback_;
     std::shared_ptr<Transport> transport_;
-    std::shared_ptr<detail::StreamWriterState> writer_;  // of a server's: the connection outlives its callback
+    std::shared_ptr<detail::StreamWriterState>
+        writer_;  // of a server's: the connection outlives its callback
     detail::WaitQueue drainers_;
     detail::WaitQueue closers_;
     std::exception_ptr error_;

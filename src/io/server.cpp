@@ -47,7 +47,9 @@ void ServerState::loop_closed() noexcept {
 ServerState::Listener::Listener(ServerState& state, Socket listening)
     : QueuedWatch(state.loop_, listening.fileno(), &Listener::run),
       server(state),
-      socket(std::move(listening)) {}
+      socket(std::move(listening)) {
+    send_without_delay(socket.fileno());
+}
 
 void ServerState::Listener::run(Runnable& self, How how) {
     auto& listener = static_cast<Listener&>(self);
@@ -102,8 +104,7 @@ void ServerState::connected(Socket socket) {
     try {
         std::shared_ptr<StreamingProtocol> protocol = factory_();
         if (tls_) protocol = over_tls(std::move(protocol));
-        std::make_shared<SocketTransport>(loop_, std::move(socket), std::move(protocol), this)
-            ->start();
+        std::make_shared<SocketTransport>(loop_, std::move(socket), std::move(protocol), this)->start();
     } catch (const KeyboardInterrupt&) {
         throw;
     } catch (...) {

@@ -15,13 +15,21 @@
 
 namespace coil::detail {
 
+void send_without_delay(int fd) noexcept {
+    int on = 1;
+    // Not every stream socket is TCP; for the others it means nothing.
+    ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
 SocketTransport::SocketTransport(EventLoop& loop, Socket socket, std::shared_ptr<StreamingProtocol> protocol,
                                  ServerState* server)
     : StreamTransport(loop, std::move(socket), std::move(protocol)), server_(server) {
-    int on = 1;
-    // Not every stream socket is TCP; for the others it means nothing.
-    ::setsockopt(fd(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    if (server_) server_->attach(*this);
+    watch().is_socket = true;
+    if (server_) {
+        server_->attach(*this);
+    } else {
+        send_without_delay(fd());
+    }
 }
 
 // The loop may be gone already: see loop_closed().

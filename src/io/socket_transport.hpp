@@ -9,6 +9,9 @@ namespace coil::detail {
 class FileSender;
 class ServerState;
 
+/// TCP_NODELAY. A connection inherits it from the listening socket.
+void send_without_delay(int fd) noexcept;
+
 class SocketTransport final : public StreamTransport {
   public:
     /// `server`: the one that accepted it, or null.
@@ -35,7 +38,7 @@ class SocketTransport final : public StreamTransport {
     void released() noexcept override;
     void leave_server() noexcept;
 
-    ServerState* server_;  // lives until this transport has left it
+    ServerState* server_;           // lives until this transport has left it
     Writable* writable_ = nullptr;  // who sends a file
 };
 

@@ -255,10 +255,12 @@ void StreamReaderProtocol::connection_made(std::shared_ptr<Transport> transport)
     over_tls_ = transport->get_extra_info("sslcontext").has_value();
     if (!callback_) return;
     EventLoop& loop = get_running_loop();
-    writer_ = std::make_shared<detail::StreamWriterState>(loop, std::move(transport), shared_from_this(), reader_);
+    writer_ =
+        std::make_shared<detail::StreamWriterState>(loop, std::move(transport), shared_from_this(), reader_);
     // The callable must outlive the coroutine that it makes (a lambda's captures are its own): the protocol holds both.
     loop.create_task(call_back(StreamWriter(writer_)))
-        .add_done_callback([keep = shared_from_this()](Task<> ended) { keep->called_back(std::move(ended)); });
+        .add_done_callback(
+            [keep = shared_from_this()](Task<> ended) { keep->called_back(std::move(ended)); });
 }
 
 void StreamReaderProtocol::called_back(Task<> task) {

@@ -40,6 +40,7 @@ struct Watch {
     std::uint8_t interest = 0;  // of LEVEL ones: READABLE, WRITABLE
     std::uint8_t ready = 0;
     bool listed = false;
+    bool is_socket = false;  // surely: nobody need ask what it is
 };
 
 /// A call on a file that the kernel carries out in the background: what has no readiness to wait for. Listed, as a watch that

@@ -120,7 +120,7 @@ class UringPoller final : public Poller {
     TimePoint now() const noexcept override { return steady_now(); }
 
     void add(Watch& watch) override {
-        check_descriptor(watch.fd);
+        if (!watch.is_socket) check_descriptor(watch.fd);
         if (free_.empty()) {
             slots_.emplace_back();
             free_.reserve(slots_.capacity());

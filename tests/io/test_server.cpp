@@ -1,6 +1,8 @@
 #include "coil/server.hpp"
 
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -17,7 +19,9 @@
 #include "support/backends.hpp"
 #include "support/certificates.hpp"
 #include "support/child.hpp"
+#include "support/counting.hpp"
 #include "support/errors.hpp"
+#include "support/reports.hpp"
 #include "support/run.hpp"
 #include "support/sockets.hpp"
 #include "support/tls.hpp"
@@ -29,13 +33,7 @@ using support::thrown_by_await;
 
 namespace {
 
-class Servers : public support::OnBackend {
-  protected:
-    template <class T>
-    T run(Coro<T> coro) {
-        return coil::run(std::move(coro), {.loop_factory = factory()});
-    }
-};
+class Servers : public support::CountingOnBackend {};
 ON_EVERY_BACKEND(Servers);
 
 int port_of(const Server& server) { return server.sockets().at(0).getsockname().port; }
@@ -142,6 +140,30 @@ TEST_P(Servers, a_server_serves_on_when_its_handle_is_gone) {
         writer.close();
         co_await writer.wait_closed();
     }());
+}
+
+TEST_P(Servers, a_loop_that_is_closed_takes_the_connections_of_a_closed_server_with_it) {
+    support::LogRecorder log;
+    std::vector<std::shared_ptr<Transport>> survivors;
+    struct Keeps final : Protocol {
+        explicit Keeps(std::vector<std::shared_ptr<Transport>>& all) : transports(all) {}
+        void connection_made(std::shared_ptr<Transport> transport) override {
+            transports.push_back(std::move(transport));
+        }
+        std::vector<std::shared_ptr<Transport>>& transports;
+    };
+    run([](std::vector<std::shared_ptr<Transport>>& transports) -> Coro<> {
+        auto factory = [&] { return std::make_shared<Keeps>(transports); };
+        Server server = co_await get_running_loop().create_server(factory, "127.0.0.1", 0);
+        int port = port_of(server);
+        auto [first, second] =
+            co_await gather(get_running_loop().create_connection(factory, "127.0.0.1", port),
+                            get_running_loop().create_connection(factory, "127.0.0.1", port));
+        while (transports.size() < 4) co_await coil::sleep(0s);
+        server.close();
+    }(survivors));
+    EXPECT_EQ(log.count("unclosed transport"), 4u) << log.str();
+    for (auto& transport : survivors) EXPECT_TRUE(transport->is_closing());
 }
 
 TEST_P(Servers, async_with_closes_the_server_at_the_end) {
@@ -358,8 +380,9 @@ TEST_P(Servers, keep_alive_holds_for_each_connection) {
         for (bool keep : {true, false}) {
             int seen = -1;
             auto look = [&](StreamReader reader, StreamWriter writer) -> Coro<> {
-                seen = std::any_cast<TransportSocket>(writer.get_extra_info("socket"))
-                           .getsockopt(SOL_SOCKET, SO_KEEPALIVE);
+                auto socket = std::any_cast<TransportSocket>(writer.get_extra_info("socket"));
+                seen = socket.getsockopt(SOL_SOCKET, SO_KEEPALIVE);
+                EXPECT_EQ(socket.getsockopt(IPPROTO_TCP, TCP_NODELAY), 1);
                 co_await reader.read();
                 writer.close();
             };
