@@ -75,6 +75,7 @@ class AsyncGeneratorBase : public PromiseBase, public ListNode {
             parent_ = parent;
             parent_promise_ = &parent.promise();
             begin();
+            thread_state.task->enter(*generator_);
             return transfer_to(generator_->frame_);
         }
         /// True if it yielded; throws what ended it.
@@ -91,7 +92,9 @@ class AsyncGeneratorBase : public PromiseBase, public ListNode {
     Transfer give_back(State state) noexcept {
         state_ = state;
         if (state == State::FINISHED && linked()) unlink();
-        return transfer_to(std::exchange(awaiter_, nullptr)->parent_);
+        Awaiter* driver = std::exchange(awaiter_, nullptr);
+        thread_state.task->enter(*driver->parent_promise_);
+        return transfer_to(driver->parent_);
     }
     void rethrow_thrown() {
         if (thrown_) std::rethrow_exception(std::exchange(thrown_, nullptr));

@@ -16,6 +16,7 @@
 #include "coil/executors.hpp"
 #include "coil/files.hpp"
 #include "coil/futures.hpp"
+#include "coil/graph.hpp"
 #include "coil/locks.hpp"
 #include "coil/log.hpp"
 #include "coil/pipes.hpp"

@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <ranges>
+#include <source_location>
 #include <string_view>
 #include <tuple>
 #include <type_traits>
@@ -66,6 +67,7 @@ class Gathering : private LoopResource {
     /// `may_repeat`: the same future may be there several times.
     void begin(FutureBase& outer, GatherChild* children, std::size_t count, bool may_repeat);
     bool cancel_children(std::string_view message);
+    void awaited_children(std::vector<FutureBase*>& futures) const;
     /// All children are done: puts the results into the future.
     virtual void collect() = 0;
 
@@ -86,7 +88,12 @@ class Gathering : private LoopResource {
 template <class A>
     requires requires(A&& a) { ensure_future(std::forward<A>(a)); }
 auto to_future(A&& awaitable) {
-    return ensure_future(std::forward<A>(awaitable));
+    if constexpr (FutureLike<A>) {
+        return ensure_future(std::forward<A>(awaitable));
+    } else {
+        return ensure_future(std::forward<A>(awaitable),
+                             std::source_location());  // the program's line is not known
+    }
 }
 template <class A>
 using ResultOf = typename decltype(to_future(std::declval<A>()))::value_type;
@@ -151,6 +158,7 @@ class GatherTupleState final : public FutureState<GatherTuple<ERRORS, typename G
     ~GatherTupleState() override { leave_children(); }
     void start() { begin(*this, children_.data(), children_.size(), MAY_REPEAT); }
     bool cancel(std::string_view message) override { return !this->done() && cancel_children(message); }
+    void awaited(std::vector<FutureBase*>& futures) const override { awaited_children(futures); }
 
   private:
     void collect() override { collect(std::index_sequence_for<Gs...>()); }
@@ -194,6 +202,7 @@ class GatherVectorState final : public FutureState<std::vector<GatherElement<ERR
     ~GatherVectorState() override { leave_children(); }
     void start() { begin(*this, children_.get(), size_, !G::ALONE); }
     bool cancel(std::string_view message) override { return !this->done() && cancel_children(message); }
+    void awaited(std::vector<FutureBase*>& futures) const override { awaited_children(futures); }
 
   private:
     void collect() override {
@@ -350,7 +359,7 @@ auto keep_awaitable(A&& awaitable) {
 template <class T, bool MOVE, class Kept>
 Coro<T> wait_for_kept(Kept kept, std::optional<Duration> limit) {
     if (limit && *limit <= Duration::zero()) {
-        auto future = ensure_future(std::move(kept));
+        auto future = to_future(std::move(kept));
         if (!future.done()) {
             co_await cancel_and_wait(future.handle());
             if (future.cancelled()) throw_timed_out_of(future.state().outcome_error());

@@ -67,6 +67,7 @@ class PromiseBase {
         Transfer await_suspend(std::coroutine_handle<Promise> ended) const noexcept {
             Awaiter* awaiter = ended.promise().awaiter_;
             if (!awaiter) return transfer_to_loop();
+            thread_state.task->enter(*awaiter->parent_promise_);
             return transfer_to(awaiter->parent_);
         }
         void await_resume() const noexcept {}
@@ -230,6 +231,7 @@ class CoroAwaiter : public Awaiter {
         parent_ = parent;
         parent_promise_ = &parent.promise();
         promise().set_awaiter(this);
+        thread_state.task->enter(promise());
         return transfer_to(child_);
     }
     T await_resume() { return promise().take(); }

@@ -6,11 +6,13 @@
 // other threads.
 
 #include <atomic>
+#include <chrono>
 #include <exception>
 #include <functional>
 #include <map>
 #include <memory>
 #include <optional>
+#include <source_location>
 #include <span>
 #include <string>
 #include <string_view>
@@ -193,7 +195,8 @@ class EventLoop {
     template <class T = void>
     Future<T> create_future();
     template <class T>
-    Task<T> create_task(Coro<T> coro, TaskOptions options = {});
+    Task<T> create_task(Coro<T> coro, TaskOptions options = {},
+                        std::source_location where = std::source_location::current());
     /// Every creation of a task goes through the factory; an empty one restores the default.
     void set_task_factory(TaskFactory factory) { core_.task_factory = std::move(factory); }
     const TaskFactory& get_task_factory() const noexcept { return core_.task_factory; }
@@ -347,6 +350,8 @@ class EventLoop {
 
     bool get_debug() const noexcept { return core_.debug; }
     void set_debug(bool debug) noexcept { core_.debug = debug; }
+    /// Debug mode warns of callbacks, and of steps of tasks, that run for this long or longer, in real time.
+    Duration slow_callback_duration = std::chrono::milliseconds(100);
 
     /// "uring", "epoll" or "virtual".
     std::string_view backend() const noexcept;
@@ -397,6 +402,7 @@ class EventLoop {
 
     void run_turns();
     void run_once();
+    unsigned run_batch_watched(detail::Runnable* last);
     void poll();
     void queue_due_timers();
     void drop_everything();

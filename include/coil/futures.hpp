@@ -227,6 +227,7 @@ class FutureWaiter : public Waiter {
 
     bool cancel_wait(std::string_view message) final { return future_->cancel(message); }
     std::string describe() const final { return future_->describe(); }
+    void awaited(std::vector<FutureBase*>& futures) const final { futures.push_back(future_.get()); }
     FutureBase& future() const noexcept { return *future_; }
 
   protected:

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <source_location>
 #include <type_traits>
 #include <utility>
 
@@ -46,7 +47,7 @@ class Runner {
     T run(Coro<T> coro, RunnerRunOptions options = {}) {
         begin();
         Context context = options.context ? *options.context : context_.value();
-        Task<T> task = loop_->create_task(std::move(coro), {.context = &context});
+        Task<T> task = loop_->create_task(std::move(coro), {.context = &context}, std::source_location());
         run_task(task.state());
         if constexpr (std::is_reference_v<T>) {
             return *static_cast<std::remove_reference_t<T>*>(task.state().value());

@@ -5,6 +5,7 @@
 
 #include <exception>
 #include <memory>
+#include <source_location>
 #include <utility>
 #include <vector>
 
@@ -55,9 +56,10 @@ class TaskGroup {
 
     /// A child of this group. RuntimeError before the block is entered, after it is left, and while it shuts down.
     template <class T>
-    Task<T> create_task(Coro<T> coro, TaskOptions options = {}) {
+    Task<T> create_task(Coro<T> coro, TaskOptions options = {},
+                        std::source_location where = std::source_location::current()) {
         EventLoop& loop = state_->check_accepting();
-        Task<T> task = loop.create_task(std::move(coro), options);
+        Task<T> task = loop.create_task(std::move(coro), options, where);
         state_->add(task.state());
         return task;
     }

@@ -129,17 +129,18 @@ Task<T>::Task(AnyCoro coro, EventLoop& loop, const TaskOptions& options)
 namespace detail {
 
 /// Begins a task made by `make`: registers and queues it, or runs its first step.
-Ref<FutureBase> create_task_by_factory(EventLoop& loop, AnyCoro coro, const TaskOptions& options);
+Ref<FutureBase> create_task_by_factory(EventLoop& loop, AnyCoro coro, const TaskOptions& options,
+                                       const std::source_location& where);
 void start_task(EventLoop& loop, TaskBase& task, const TaskOptions& options);
 EventLoop& running_loop_for_task();
 
 }  // namespace detail
 
 template <class T>
-Task<T> EventLoop::create_task(Coro<T> coro, TaskOptions options) {
+Task<T> EventLoop::create_task(Coro<T> coro, TaskOptions options, std::source_location where) {
     check_usable();
     if (core_.task_factory) [[unlikely]]
-        return Task<T>(detail::create_task_by_factory(*this, AnyCoro(std::move(coro)), options));
+        return Task<T>(detail::create_task_by_factory(*this, AnyCoro(std::move(coro)), options, where));
     auto frame = coro.release();
     detail::TaskBase* task;
     try {
@@ -148,15 +149,18 @@ Task<T> EventLoop::create_task(Coro<T> coro, TaskOptions options) {
         frame.destroy();
         throw;
     }
+    task->set_created_at(where);
     Task<T> handle{detail::Ref<detail::FutureBase>(task)};
     detail::start_task(*this, *task, options);
     return handle;
 }
 
-/// Runs the coroutine as a task of the running loop: its first step comes in the next turn. RuntimeError without one.
+/// Runs the coroutine as a task of the running loop: its first step comes in the next turn. RuntimeError without one. `where` is
+/// what reports about the task name as the place of its creation.
 template <class T>
-Task<T> create_task(Coro<T> coro, TaskOptions options = {}) {
-    return detail::running_loop_for_task().create_task(std::move(coro), options);
+Task<T> create_task(Coro<T> coro, TaskOptions options = {},
+                    std::source_location where = std::source_location::current()) {
+    return detail::running_loop_for_task().create_task(std::move(coro), options, where);
 }
 
 /// A task factory that begins every task at once, up to its first suspension.
@@ -165,8 +169,8 @@ Task<> eager_task_factory(EventLoop& loop, AnyCoro coro, const TaskOptions& opti
 TaskFactory create_eager_task_factory(TaskFactory constructor);
 
 template <class T>
-Task<T> ensure_future(Coro<T> coro) {
-    return create_task(std::move(coro));
+Task<T> ensure_future(Coro<T> coro, std::source_location where = std::source_location::current()) {
+    return create_task(std::move(coro), {}, where);
 }
 template <class T>
 Future<T> ensure_future(Future<T> future) {

@@ -1,11 +1,14 @@
 #include "coil/futures.hpp"
 
+#include <fmt/format.h>
+
 #include <utility>
 
 #include "base/type_name.hpp"
 #include "coil/log.hpp"
 #include "coil/tasks.hpp"
 #include "loop/report.hpp"
+#include "loop/slow_watch.hpp"
 
 namespace coil {
 
@@ -34,6 +37,8 @@ struct CallbackNode final : DoneNode, Pooled {
             if (EventLoop* loop = future->loop_if_alive())
                 report_callback_error(*loop, type_name(node->callable->type()), std::current_exception(), {});
         }
+        describe_if_slow(
+            [&] { return fmt::format("<{} of {}>", type_name(node->callable->type()), future->describe()); });
     }
 
     Ref<DoneCallable> callable;
@@ -178,6 +183,14 @@ std::size_t FutureBase::remove_done_callback(const DoneCallable& callable) {
         node = next;
     }
     return removed;
+}
+
+void FutureBase::awaited(std::vector<FutureBase*>& futures) const {
+    for (DoneNode* node = first_; node; node = node->next()) {
+        if (!node->keeps_) continue;  // somebody's wait for this one
+        if (FutureBase* future = static_cast<CallbackNode*>(node)->callable->awaited())
+            futures.push_back(future);
+    }
 }
 
 std::string FutureBase::describe() const {

@@ -8,6 +8,7 @@
 #include "coil/async_generators.hpp"
 #include "coil/log.hpp"
 #include "loop/hooks.hpp"
+#include "loop/slow_watch.hpp"
 
 namespace coil {
 
@@ -47,6 +48,30 @@ void destroy_tasks(EventLoop& loop) {
 
 }  // namespace
 
+TaskName::TaskName(std::string_view text) {
+    if (text.empty()) {
+        bits_ =
+            static_cast<std::uintptr_t>(2 * (tasks_named.fetch_add(1, std::memory_order_relaxed) + 1) + 1);
+    } else {
+        bits_ = reinterpret_cast<std::uintptr_t>(new std::string(text));
+    }
+}
+
+TaskName::~TaskName() {
+    if (bits_ % 2 == 0) delete reinterpret_cast<std::string*>(bits_);
+}
+
+void TaskName::set(std::string_view text) {
+    auto* made = new std::string(text);
+    if (bits_ % 2 == 0) delete reinterpret_cast<std::string*>(bits_);
+    bits_ = reinterpret_cast<std::uintptr_t>(made);
+}
+
+std::string TaskName::text() const {
+    if (bits_ % 2 == 0) return *reinterpret_cast<std::string*>(bits_);
+    return "Task-" + std::to_string(bits_ / 2);
+}
+
 TaskBase::TaskBase(EventLoop& loop, std::coroutine_handle<> root, PromiseBase& promise,
                    const TaskOptions& options)
     : FutureBase(loop),
@@ -54,13 +79,8 @@ TaskBase::TaskBase(EventLoop& loop, std::coroutine_handle<> root, PromiseBase& p
       root_(root),
       resume_at_(root),
       innermost_(&promise),
-      ready_(&loop.core().ready) {
-    if (options.name.empty()) {
-        number_ = tasks_named.fetch_add(1, std::memory_order_relaxed) + 1;
-    } else {
-        number_ = 0;
-        name_ = std::make_unique<std::string>(options.name);
-    }
+      ready_(&loop.core().ready),
+      name_(options.name) {
     if (options.context) {
         given_context_ = options.context->state();
     } else {
@@ -69,8 +89,6 @@ TaskBase::TaskBase(EventLoop& loop, std::coroutine_handle<> root, PromiseBase& p
 }
 
 TaskBase::~TaskBase() { destroy_frames(); }
-
-std::string TaskBase::get_name() const { return name_ ? *name_ : "Task-" + std::to_string(number_); }
 
 namespace {
 
@@ -156,10 +174,24 @@ void TaskBase::run(Runnable& self, How how) {
     if (how == How::RUN) static_cast<TaskBase&>(self).step();
 }
 
-void TaskBase::step() {
+void TaskBase::step_watched() {
+    Ref<TaskBase> keep(this);
+    std::source_location from = innermost_->where();
+    go_on();
+    describe_if_slow([&] {
+        auto place = [](const std::source_location& at) {
+            return fmt::format("{}:{}", at.file_name(), at.line());
+        };
+        const PromiseBase* now = innermost_;
+        return fmt::format("<{} running from {} in {} to {}>", describe(), place(from), from.function_name(),
+                           now ? fmt::format("{} in {}", place(now->where()), now->where().function_name())
+                               : std::string("its end"));
+    });
+}
+
+void TaskBase::go_on() {
     StepScope scope(*this);
     waiting_on_ = nullptr;
-    innermost_ = nullptr;  // stale as soon as the coroutine goes on
     if (must_cancel_) {
         must_cancel_ = false;
         if (!started_) {
@@ -266,10 +298,12 @@ void start_task(EventLoop& loop, TaskBase& task, const TaskOptions& options) {
     task.start(options.eager_start.value_or(false) && thread_state.loop == &loop);
 }
 
-Ref<FutureBase> create_task_by_factory(EventLoop& loop, AnyCoro coro, const TaskOptions& options) {
+Ref<FutureBase> create_task_by_factory(EventLoop& loop, AnyCoro coro, const TaskOptions& options,
+                                       const std::source_location& where) {
     TaskFactory factory = loop.get_task_factory();
     Ref<FutureBase> made = factory(loop, std::move(coro), options).handle();
     if (!made) throw TypeError("the task factory gave no task");
+    static_cast<TaskBase&>(*made).set_created_at(where);
     return made;
 }
 

@@ -138,8 +138,8 @@ Coro<std::optional<Socket>> race(EventLoop& loop, const std::vector<Address>& ad
     std::exception_ptr stopped;
     for (std::size_t next = 0; !winner && (next < addresses.size() || !running.empty());) {
         if (next < addresses.size())
-            running.push_back(
-                loop.create_task(connect_one(loop, addresses[next++], local_addresses, errors)));
+            running.push_back(loop.create_task(connect_one(loop, addresses[next++], local_addresses, errors),
+                                               {}, std::source_location()));
         bool more = next < addresses.size();
         bool launch = false;
         while (!winner && !launch && !running.empty()) {

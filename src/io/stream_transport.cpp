@@ -5,12 +5,15 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <typeinfo>
 
+#include "base/type_name.hpp"
 #include "coil/events.hpp"
 #include "coil/exceptions.hpp"
 #include "coil/futures.hpp"
 #include "coil/log.hpp"
 #include "loop/descriptors.hpp"
+#include "loop/slow_watch.hpp"
 
 namespace coil {
 
@@ -135,6 +138,11 @@ void StreamTransport::run(Runnable& self, How how) {
         }
     }
     if ((watch.ready & WRITABLE) && !transport.lost_) transport.write_ready();
+    describe_if_slow([&] {
+        const StreamingProtocol* protocol = transport.protocol_.get();
+        return fmt::format("<{} on descriptor {} with {}>", transport.kind(), watch.fd,
+                           protocol ? type_name(typeid(*protocol)) : std::string("no protocol any more"));
+    });
 }
 
 void StreamTransport::read_ready() {

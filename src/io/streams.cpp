@@ -258,7 +258,7 @@ void StreamReaderProtocol::connection_made(std::shared_ptr<Transport> transport)
     writer_ =
         std::make_shared<detail::StreamWriterState>(loop, std::move(transport), shared_from_this(), reader_);
     // The callable must outlive the coroutine that it makes (a lambda's captures are its own): the protocol holds both.
-    loop.create_task(call_back(StreamWriter(writer_)))
+    loop.create_task(call_back(StreamWriter(writer_)), {}, std::source_location())
         .add_done_callback(
             [keep = shared_from_this()](Task<> ended) { keep->called_back(std::move(ended)); });
 }

@@ -8,6 +8,7 @@
 #include "loop/descriptors.hpp"
 #include "loop/hooks.hpp"
 #include "loop/inbox.hpp"
+#include "loop/slow_watch.hpp"
 #include "platform/poller.hpp"
 
 namespace coil {
@@ -123,6 +124,10 @@ void EventLoop::run_once() {
 
     detail::Runnable* last = ready.back();  // 4
     unsigned count = 0;
+    if (core_.debug) [[unlikely]] {
+        count = run_batch_watched(last);
+        last = nullptr;
+    }
     while (last) {  // 5
         detail::Runnable& next = ready.pop();
         // The node may be gone or queued again once it has run.
@@ -133,6 +138,21 @@ void EventLoop::run_once() {
     constexpr unsigned LONG_BATCH = 32;
     core_.busy_turn = count >= LONG_BATCH;
 }  // 6: run_turns() looks at the stop flag
+
+/// Step 5 in debug mode.
+unsigned EventLoop::run_batch_watched(detail::Runnable* last) {
+    detail::SlowWatch watch(slow_callback_duration);
+    unsigned count = 0;
+    while (last) {
+        detail::Runnable& next = core_.ready.pop();
+        if (&next == last) last = nullptr;
+        watch.begin();
+        next.function_(next, detail::Runnable::How::RUN);
+        watch.end();
+        ++count;
+    }
+    return count;
+}
 
 void EventLoop::poll() {
     detail::Inbox& inbox = *core_.inbox;

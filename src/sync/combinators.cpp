@@ -102,6 +102,13 @@ bool Gathering::cancel_children(std::string_view message) {
     return cancelled;
 }
 
+void Gathering::awaited_children(std::vector<FutureBase*>& futures) const {
+    for (std::size_t i = 0; i < count_; ++i) {
+        if (!children_[i].duplicate && !children_[i].future->done())
+            futures.push_back(children_[i].future.get());
+    }
+}
+
 // ---- wait
 
 namespace {
@@ -170,6 +177,11 @@ class WaitForSeveral final : public LeafWaiter, public OperationTag {
     }
     std::string describe() const override {
         return "wait for " + std::to_string(pending_) + " of " + std::to_string(nodes_->size()) + " futures";
+    }
+    void awaited(std::vector<FutureBase*>& futures) const override {
+        for (const WaitedFuture& node : *nodes_) {
+            if (!node.future->done()) futures.push_back(node.future.get());
+        }
     }
     void one_done(FutureBase& future) {
         --pending_;
@@ -249,6 +261,7 @@ class LetGo final : public DoneCallable, private LoopResource {
         inner_->add_done_callback(Ref<DoneCallable>(new ReportError), {});
     }
     const std::type_info& type() const noexcept override { return typeid(LetGo); }
+    FutureBase* awaited() const noexcept override { return inner_.get(); }
 
   private:
     void loop_closed() noexcept override {

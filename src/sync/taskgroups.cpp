@@ -34,6 +34,11 @@ class TaskGroupState::AllDone final : public LeafWaiter, public OperationTag {
         for (Child* child = group_.children_.front(); child; child = group_.children_.after(*child)) ++count;
         return "TaskGroup with " + std::to_string(count) + " unfinished children";
     }
+    void awaited(std::vector<FutureBase*>& futures) const override {
+        for (Child* child = group_.children_.front(); child; child = group_.children_.after(*child)) {
+            if (!child->future->done()) futures.push_back(child->future.get());
+        }
+    }
 
   private:
     TaskGroupState& group_;

@@ -111,3 +111,33 @@ TEST(Stack, goes_through_try_await_async_with_and_generators) {
     };
     run_virtual(main());
 }
+
+TEST(Stack, of_the_running_task_follows_it) {
+    auto numbers = []() -> AsyncGenerator<std::size_t> {
+        co_yield current_task().get_stack().size();
+        co_yield current_task().get_stack().size();
+    };
+    auto inner = [](bool fail) -> Coro<std::size_t> {
+        co_await sleep(0s);
+        if (fail) throw ValueError("after a wait");
+        co_return current_task().get_stack().size();
+    };
+    auto middle = [&](bool fail) -> Coro<std::size_t> { co_return co_await inner(fail); };
+    auto main = [&]() -> Coro<> {
+        auto depth = [] { return current_task().get_stack().size(); };
+        EXPECT_EQ(depth(), 1u);
+        EXPECT_EQ(co_await middle(false), 3u);
+        EXPECT_EQ(depth(), 1u);
+        EXPECT_FALSE((co_await try_await(middle(true))).has_value());
+        EXPECT_EQ(depth(), 1u);
+        auto generator = numbers();
+        while (auto number = co_await generator.next()) EXPECT_EQ(*number, 2u);
+        EXPECT_EQ(depth(), 1u);
+        auto stopped = numbers();
+        co_await stopped.next();
+        EXPECT_EQ(depth(), 1u);
+        co_await stopped.aclose();
+        EXPECT_EQ(depth(), 1u);
+    };
+    run_virtual(main());
+}

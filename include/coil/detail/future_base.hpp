@@ -13,6 +13,7 @@
 #include <exception>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "coil/contextvars.hpp"
 #include "coil/detail/loop_core.hpp"
@@ -39,6 +40,8 @@ class DoneCallable : public Pooled {
     /// Address of a plain function, so that equal ones are found equal; null for other callables.
     virtual void (*function() const noexcept)() { return nullptr; }
     virtual const std::type_info& type() const noexcept = 0;
+    /// What the future that it is registered with waits for.
+    virtual FutureBase* awaited() const noexcept { return nullptr; }
     void retain() noexcept { ++count_; }
     void release() noexcept {
         if (--count_ == 0) delete this;
@@ -105,6 +108,8 @@ class FutureBase : public Pooled {
 
     /// "Future" or "Task 'name'", with the state: for messages.
     virtual std::string describe() const;
+    /// Adds the futures that this one waits for: of a task, of gather's future, of a shield.
+    virtual void awaited(std::vector<FutureBase*>& futures) const;
 
   protected:
     virtual ~FutureBase();

@@ -7,6 +7,7 @@
 
 #include <exception>
 #include <memory>
+#include <source_location>
 #include <type_traits>
 #include <utility>
 
@@ -113,7 +114,7 @@ class Submission {
     void operator()() {
         auto target = std::move(target_);
         try {
-            Task<T> task = loop_.create_task(std::move(coro_));
+            Task<T> task = loop_.create_task(std::move(coro_), {}, std::source_location());
             chain_to_thread(task.handle(), target, &take_value<T>);
         } catch (const KeyboardInterrupt&) {
             target->cancel();

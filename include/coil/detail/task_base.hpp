@@ -4,7 +4,7 @@
 //
 //   state            waiting_on_   in ready queue     leaves by
 //   queued           null          yes                the loop runs step()
-//   running          null          no                 the coroutine suspends or ends
+//   running          null          no                 the coroutine suspends or ends; innermost_ follows it
 //   waiting          the waiter    no                 the waiter calls wake(): queued
 //   done             null          no                 -
 //
@@ -21,6 +21,7 @@
 
 #include "coil/detail/future_base.hpp"
 #include "coil/detail/list.hpp"
+#include "coil/detail/thread_state.hpp"
 
 namespace coil::detail {
 
@@ -33,6 +34,8 @@ class Waiter {
     virtual bool cancel_wait(std::string_view message) = 0;
     /// "sleep", "Event.wait", "Task 'x'": what a list of stuck tasks shows.
     virtual std::string describe() const = 0;
+    /// Adds the futures that it waits for.
+    virtual void awaited(std::vector<FutureBase*>&) const {}
 
   protected:
     ~Waiter() = default;
@@ -45,6 +48,21 @@ struct Awaiter {
     PromiseBase* parent_promise_;
 };
 
+/// "Task-N", or a text of the program's.
+class TaskName {
+  public:
+    /// Empty: the next number.
+    explicit TaskName(std::string_view text);
+    TaskName(const TaskName&) = delete;
+    TaskName& operator=(const TaskName&) = delete;
+    ~TaskName();
+    void set(std::string_view text);
+    std::string text() const;
+
+  private:
+    std::uintptr_t bits_;  // odd: twice the number; else a std::string*
+};
+
 class TaskBase : public FutureBase, public Runnable, public ListNode {
   public:
     TaskBase(EventLoop& loop, std::coroutine_handle<> root, PromiseBase& promise, const TaskOptions& options);
@@ -54,15 +72,23 @@ class TaskBase : public FutureBase, public Runnable, public ListNode {
     int cancelling() const noexcept { return cancel_requests_; }
     int uncancel() noexcept;
 
-    std::string get_name() const;
-    void set_name(std::string_view name) { name_ = std::make_unique<std::string>(name); }
+    std::string get_name() const { return name_.text(); }
+    void set_name(std::string_view name) { name_.set(name); }
+    /// Line 0 where nobody knows.
+    const std::source_location& created_at() const noexcept { return created_at_; }
+    void set_created_at(const std::source_location& where) noexcept { created_at_ = where; }
     Context get_context();
     ContextSlot& context() noexcept { return given_context_ ? *given_context_->slot : context_; }
 
     Waiter* waiting_on() const noexcept { return waiting_on_; }
-    /// The innermost coroutine; null when the task is done.
+    /// The innermost coroutine, also while it runs; null when the task is done.
     PromiseBase* innermost() const noexcept { return innermost_; }
+    /// The running coroutine begins another one, or returns to the one before.
+    void enter(PromiseBase& promise) noexcept { innermost_ = &promise; }
     std::string describe() const override;
+    void awaited(std::vector<FutureBase*>& futures) const final {
+        if (waiting_on_) waiting_on_->awaited(futures);
+    }
 
     /// Begins: queues the first step, or runs it at once.
     void start(bool eager);
@@ -85,7 +111,11 @@ class TaskBase : public FutureBase, public Runnable, public ListNode {
         wake();
     }
     /// Runs the coroutine until it suspends or ends.
-    void step();
+    void step() {
+        if (thread_state.slow_watch) [[unlikely]]
+            return step_watched();
+        go_on();
+    }
     /// Keeps what a called-off wait throws.
     void set_wait_error(std::string_view message);
     [[noreturn]] void throw_wait_error();
@@ -106,6 +136,8 @@ class TaskBase : public FutureBase, public Runnable, public ListNode {
 
   private:
     static void run(Runnable& self, How how);
+    void go_on();
+    void step_watched();
     void complete();
     void end();
     void destroy_frames() noexcept;
@@ -118,8 +150,8 @@ class TaskBase : public FutureBase, public Runnable, public ListNode {
     Ref<ContextState> given_context_;
     std::exception_ptr cancel_error_;  // what must_cancel_ throws; null: without a message
     std::exception_ptr wait_error_;    // the same for a wait called off
-    std::unique_ptr<std::string> name_;
-    std::uint64_t number_;  // "Task-N"
+    TaskName name_;
+    std::source_location created_at_;
     int cancel_requests_ = 0;
     bool started_ = false;
     bool must_cancel_ = false;
