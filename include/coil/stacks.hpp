@@ -25,7 +25,9 @@ class TaskBase;
 std::vector<StackFrame> stack_of(const TaskBase& task);
 void print_stack_of(const TaskBase& task, std::ostream& out);
 void print_stack_of(const TaskBase& task);  // to std::cerr
-/// "Task 'x' waiting for sleep" and its stack, a line each: for lists of stuck tasks.
+/// "x.cpp:12"; empty where nobody knows.
+std::string creation_place(const TaskBase& task);
+/// "Task 'x' waiting for sleep(1s), created at x.cpp:12" and its stack, a line each: for lists of stuck tasks.
 std::string describe_stuck(const TaskBase& task);
 
 }  // namespace detail

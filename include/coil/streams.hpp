@@ -24,6 +24,7 @@
 
 #include "coil/connections.hpp"
 #include "coil/coroutines.hpp"
+#include "coil/detail/operation.hpp"
 #include "coil/detail/wait_queue.hpp"
 #include "coil/futures.hpp"
 #include "coil/fwd.hpp"
@@ -37,6 +38,30 @@ namespace coil {
 namespace detail {
 class StreamReaderState;
 struct StreamWriterState;
+
+/// StreamWriter::drain(): a coroutine only where it has to wait.
+class [[nodiscard("co_await it")]] Drain final : public Operation<void> {
+  public:
+    explicit Drain(std::shared_ptr<StreamWriterState> state) noexcept : state_(std::move(state)) {}
+    Drain(Drain&& other) noexcept : state_(std::move(other.state_)) {}
+
+    bool await_ready() const { return nothing_to_wait_for(); }
+    template <class Promise>
+    auto await_suspend(std::coroutine_handle<Promise> parent) {
+        waiting_.emplace(wait(std::move(state_)));
+        return waiting_->await_suspend(parent);
+    }
+    void await_resume() {
+        if (waiting_) waiting_->await_resume();
+    }
+
+  private:
+    bool nothing_to_wait_for() const;
+    static Coro<> wait(std::shared_ptr<StreamWriterState> state);
+
+    std::shared_ptr<StreamWriterState> state_;
+    std::optional<CoroAwaiter<void>> waiting_;
+};
 }  // namespace detail
 
 class StreamReader {
@@ -104,7 +129,7 @@ class StreamWriter {
         writelines(std::span(parts.begin(), parts.size()));
     }
     /// Waits while the write buffer is above its mark. Throws what broke the connection; ConnectionResetError after its loss.
-    Coro<> drain();
+    detail::Drain drain() { return detail::Drain(state()); }
     bool can_write_eof() const;
     /// Ends the writing side; the peer reads the end, and may still answer.
     void write_eof();
@@ -130,7 +155,6 @@ class StreamWriter {
         : state_(std::move(state)) {}
 
   private:
-    static Coro<> drain(std::shared_ptr<detail::StreamWriterState> state);
     static Coro<> upgrade(std::shared_ptr<detail::StreamWriterState> state,
                           Coro<std::shared_ptr<Transport>> upgrading);
     const std::shared_ptr<detail::StreamWriterState>& state() const {
@@ -162,7 +186,7 @@ class StreamReaderProtocol final : public BufferedProtocol,
     void resume_writing() override;
 
   private:
-    friend struct detail::StreamWriterState;
+    friend class detail::Drain;
     friend class StreamWriter;
 
     Coro<> drain();

@@ -213,6 +213,10 @@ void FutureBase::report_unseen_error() noexcept {
                                  .exception = error_};
         context.future_state = this;
         context.details.emplace(is_task() ? "task" : "future", describe());
+        if (is_task()) {
+            std::string where = creation_place(static_cast<const TaskBase&>(*this));
+            if (!where.empty()) context.details.emplace("task created at", std::move(where));
+        }
         if (EventLoop* loop = anchor_->loop) {
             ContextSlot* slot = report_context();
             ContextScope scope(slot ? *slot : current_context());

@@ -32,9 +32,16 @@ void print_stack_of(const TaskBase& task, std::ostream& out) {
         out << "  " << frame.file << ':' << frame.line << ", in " << frame.function << '\n';
 }
 
+std::string creation_place(const TaskBase& task) {
+    const std::source_location& where = task.created_at();
+    if (where.line() == 0) return {};
+    return fmt::format("{}:{}", where.file_name(), where.line());
+}
+
 std::string describe_stuck(const TaskBase& task) {
     std::string text = task.describe();
     if (const Waiter* waiter = task.waiting_on()) text += " waiting for " + waiter->describe();
+    if (std::string where = creation_place(task); !where.empty()) text += ", created at " + where;
     for (const StackFrame& frame : stack_of(task))
         text += fmt::format("\n    {}:{}, in {}", frame.file, frame.line, frame.function);
     return text;

@@ -151,7 +151,7 @@ class StreamTransport : public Transport, private LoopResource, private QueuedWa
     std::unique_ptr<const Limits> limits_;  // other than the default
     Socket socket_;
     std::uint8_t writes_after_loss_ = 0;
-    std::uint8_t direction_ : 2 = READS | WRITES;
+    std::uint8_t direction_ = READS | WRITES;
     bool buffered_protocol_ : 1 = false;  // protocol_ is a BufferedProtocol; else a Protocol
     bool reading_ : 1 = false;            // started
     bool paused_ : 1 = false;

@@ -527,9 +527,13 @@ void StreamWriter::write(std::span<const std::byte> data) {
 void StreamWriter::writelines(std::span<const std::string_view> parts) {
     state()->transport->writelines(parts);
 }
-Coro<> StreamWriter::drain() { return drain(state()); }
+bool detail::Drain::nothing_to_wait_for() const {
+    const StreamReaderProtocol& protocol = *state_->protocol;
+    return !protocol.paused_ && !protocol.lost_ && !state_->transport->is_closing() &&
+           !(state_->reader && state_->reader->exception());
+}
 
-Coro<> StreamWriter::drain(std::shared_ptr<detail::StreamWriterState> state) {
+Coro<> detail::Drain::wait(std::shared_ptr<StreamWriterState> state) {
     if (state->reader) state->reader->check();
     // Lets connection_lost come first, so that a loop of write() and drain() notices the end.
     if (state->transport->is_closing()) co_await sleep(Duration::zero());
@@ -560,7 +564,7 @@ Coro<> StreamWriter::start_tls(SslContext context, StartTlsOptions options) {
 
 Coro<> StreamWriter::upgrade(std::shared_ptr<detail::StreamWriterState> state,
                              Coro<std::shared_ptr<Transport>> upgrading) {
-    co_await drain(state);
+    co_await detail::Drain(state);
     if (state->reader && !state->reader->data().empty()) {
         throw RuntimeError(
             "start_tls(): bytes that arrived without TLS have not been read; they would pass for protected "

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <source_location>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -805,6 +806,7 @@ TEST(Task, an_exception_that_nobody_retrieves_is_reported_in_its_context) {
         throw ValueError("lost");
         co_return;
     };
+    std::uint32_t line = 0;
     auto main = [&]() -> Coro<> {
         EventLoop& loop = get_running_loop();
         reports.record(loop);
@@ -814,6 +816,7 @@ TEST(Task, an_exception_that_nobody_retrieves_is_reported_in_its_context) {
             recording(on, context);
         });
         {
+            line = std::source_location::current().line() + 1;
             Task<> task = create_task(child(), {.name = "lost one"});
             co_await sleep(0s);
             EXPECT_TRUE(task.done());
@@ -827,6 +830,8 @@ TEST(Task, an_exception_that_nobody_retrieves_is_reported_in_its_context) {
     EXPECT_EQ(reports[0].error, "ValueError: lost");
     EXPECT_TRUE(reports[0].has_task);
     EXPECT_NE(reports[0].details.at("task").find("lost one"), std::string::npos);
+    EXPECT_TRUE(reports[0].details.at("task created at").ends_with("test_tasks.cpp:" + std::to_string(line)))
+        << reports[0].details.at("task created at");
     EXPECT_EQ(seen, 3);
 }
 
