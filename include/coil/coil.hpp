@@ -33,4 +33,5 @@
 #include "coil/tasks.hpp"
 #include "coil/threads.hpp"
 #include "coil/timeouts.hpp"
+#include "coil/traceback.hpp"
 #include "coil/transports.hpp"

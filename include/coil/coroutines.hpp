@@ -48,6 +48,9 @@ inline void transfer_to(std::coroutine_handle<> next) noexcept { thread_state.tr
 inline void transfer_to_loop() noexcept {}
 #endif
 
+/// The exception, which is being handled, leaves a coroutine that stands at this line: for tracebacks.
+void record_passage(const std::exception_ptr& error, const std::source_location& line) noexcept;
+
 /// What every coroutine of coil has: who awaits it, and the line where it waits itself.
 class PromiseBase {
   public:
@@ -74,7 +77,10 @@ class PromiseBase {
     };
     FinalAwaiter final_suspend() noexcept { return {}; }
 
-    void unhandled_exception() noexcept { exception_ = std::current_exception(); }
+    void unhandled_exception() noexcept {
+        exception_ = std::current_exception();
+        record_passage(exception_, where_);
+    }
 
     template <class A>
     decltype(auto) await_transform(A&& awaitable,

@@ -7,6 +7,8 @@
 #include "base/type_name.hpp"
 #include "coil/log.hpp"
 #include "coil/tasks.hpp"
+#include "coil/traceback.hpp"
+#include "core/trails.hpp"
 #include "loop/report.hpp"
 #include "loop/slow_watch.hpp"
 
@@ -50,7 +52,10 @@ struct CallbackNode final : DoneNode, Pooled {
 
 FutureBase::FutureBase(EventLoop& loop) noexcept : anchor_(loop.core().anchor) {}
 
-FutureBase::~FutureBase() { forget_callbacks(); }
+FutureBase::~FutureBase() {
+    forget_callbacks();
+    if (trail_kept_) forget_trail(*this);
+}
 
 void FutureBase::forget_callbacks() noexcept {
     for (DoneNode* node = first_; node;) {
@@ -75,8 +80,19 @@ bool FutureBase::cancel(std::string_view message) {
     return true;
 }
 
+void FutureBase::begin_rethrow(const std::exception_ptr& error) const noexcept {
+    if (trail_kept_) {
+        resume_trail(*this, error);
+    } else {
+        begin_trail(error);
+    }
+}
+
 void FutureBase::throw_cancelled() const {
-    if (error_) std::rethrow_exception(error_);
+    if (error_) {
+        begin_rethrow(error_);
+        std::rethrow_exception(error_);
+    }
     throw CancelledError();
 }
 
@@ -84,6 +100,7 @@ void FutureBase::throw_no_result() {
     if (!done()) throw InvalidStateError("Result is not ready: await the future, or look at done() first.");
     if (cancelled()) throw_cancelled();
     mark_retrieved();
+    begin_rethrow(error_);
     std::rethrow_exception(error_);
 }
 
@@ -116,6 +133,7 @@ void FutureBase::set_exception(std::exception_ptr error) {
 
 void FutureBase::settle_error(std::exception_ptr error) {
     error_ = std::move(error);
+    trail_kept_ = keep_trail(*this, error_);
     unseen_error_ = true;
     settle(State::FINISHED);
 }
@@ -222,7 +240,7 @@ void FutureBase::report_unseen_error() noexcept {
             ContextScope scope(slot ? *slot : current_context());
             loop->call_exception_handler(context);
         } else {
-            log(LogLevel::ERROR_, context.message + "\n" + describe_exception(error_));
+            log(LogLevel::ERROR_, context.message + "\n" + format_exception(error_));
         }
     } catch (...) {  // an interrupt from a handler: this runs in destructors
         log(LogLevel::ERROR_, "an exception handler threw while a dropped future was reported");
@@ -275,7 +293,9 @@ std::exception_ptr FutureWaiter::check_quietly() {
             return std::current_exception();
         }
     }
-    return future_->outcome_error();
+    std::exception_ptr error = future_->outcome_error();
+    if (error) future_->begin_rethrow(error);
+    return error;
 }
 
 }  // namespace detail

@@ -7,6 +7,7 @@
 
 #include "coil/async_generators.hpp"
 #include "coil/log.hpp"
+#include "core/trails.hpp"
 #include "loop/hooks.hpp"
 #include "loop/slow_watch.hpp"
 
@@ -153,12 +154,18 @@ void TaskBase::set_wait_error(std::string_view message) {
 }
 
 void TaskBase::throw_wait_error() {
-    if (auto error = std::exchange(wait_error_, nullptr)) std::rethrow_exception(error);
+    if (auto error = std::exchange(wait_error_, nullptr)) {
+        begin_trail(error);
+        std::rethrow_exception(error);
+    }
     throw CancelledError();
 }
 
 void TaskBase::throw_cancellation() {
-    if (auto error = std::exchange(cancel_error_, nullptr)) std::rethrow_exception(error);
+    if (auto error = std::exchange(cancel_error_, nullptr)) {
+        begin_trail(error);
+        std::rethrow_exception(error);
+    }
     throw CancelledError();
 }
 

@@ -244,7 +244,10 @@ TimerHandle EventLoop::schedule(TimePoint when, detail::Ref<detail::CallbackBase
 void EventLoop::default_exception_handler(const ExceptionContext& context) {
     std::string text = context.message.empty() ? "Unhandled exception in event loop" : context.message;
     for (const auto& [key, value] : context.details) text += "\n" + key + ": " + value;
-    if (context.exception) text += "\n" + describe_exception(context.exception);
+    if (context.exception) {
+        auto* format = detail::loop_hooks.format_exception;
+        text += "\n" + (format ? format(context) : describe_exception(context.exception));
+    }
     log(LogLevel::ERROR_, text);
 }
 

@@ -3,6 +3,7 @@
 // What layers above ask the loop to call. Each sets its own, once, when the program starts.
 
 #include <cstdint>
+#include <string>
 
 #include "coil/fwd.hpp"
 
@@ -19,6 +20,8 @@ struct LoopHooks {
     void (*closing)(EventLoop& loop) = nullptr;
     /// core: the loop object goes; so do the tasks that are still pending.
     void (*destroy_tasks)(EventLoop& loop) = nullptr;
+    /// core: the exception that is reported, with its traceback.
+    std::string (*format_exception)(const ExceptionContext& context) = nullptr;
 };
 
 extern constinit LoopHooks loop_hooks;

@@ -89,6 +89,8 @@ class FutureBase : public Pooled {
     /// The stored error of a finished future; does not count as seen.
     const std::exception_ptr& stored_error() const noexcept { return error_; }
     void mark_retrieved() noexcept { unseen_error_ = false; }
+    /// The error is about to be thrown to somebody: its traceback goes on from here, whoever else has been given it.
+    void begin_rethrow(const std::exception_ptr& error) const noexcept;
 
     void set_exception(std::exception_ptr error);
     /// Misuse checks of set_result/set_exception: a task, or a future that is done.
@@ -141,6 +143,7 @@ class FutureBase : public Pooled {
   private:
     unsigned owners_ = 0;
     State state_ = State::PENDING;
+    bool trail_kept_ = false;    // of the error: see traceback.hpp
     bool unseen_error_ = false;  // an exception that nobody has looked at: reported when the last owner goes
 };
 
