@@ -5,6 +5,7 @@
 #include <string>
 
 #include "support/run.hpp"
+#include "support/text.hpp"
 
 using namespace coil;
 using namespace support;
@@ -27,10 +28,6 @@ Coro<int> middle_function() {
 }
 
 Coro<> outermost_function() { co_await middle_function(); }
-
-bool contains(std::string_view text, std::string_view part) {
-    return text.find(part) != std::string_view::npos;
-}
 
 }  // namespace
 

@@ -10,15 +10,12 @@
 #include "support/errors.hpp"
 #include "support/reports.hpp"
 #include "support/run.hpp"
+#include "support/text.hpp"
 
 using namespace coil;
 using namespace support;
 
 namespace {
-
-bool contains(std::string_view text, std::string_view part) {
-    return text.find(part) != std::string_view::npos;
-}
 
 // The lines of the awaits below.
 std::uint32_t inner_line = 0;

@@ -11,6 +11,7 @@
 
 #include "support/errors.hpp"
 #include "support/run.hpp"
+#include "support/text.hpp"
 
 using namespace coil;
 using namespace support;
@@ -24,10 +25,6 @@ std::string deadlock_text(Coro<> main) {
         return e.what();
     }
     return "no deadlock";
-}
-
-bool contains(std::string_view text, std::string_view part) {
-    return text.find(part) != std::string_view::npos;
 }
 
 }  // namespace
