@@ -24,7 +24,7 @@ struct FutureCallGraph {
     Future<> future;
     std::vector<FrameCallGraphEntry> call_stack;  // of a task: its coroutines, innermost first
     std::string waits_for;                    // of a suspended task: "sleep(1s)", "Lock.acquire"; else empty
-    std::vector<FutureCallGraph> awaited_by;  // one that is among those it waits for itself has none here
+    std::vector<FutureCallGraph> awaited_by;  // one that stands in the graph already has none here
 };
 
 struct CallGraphOptions {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <iostream>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "coil/events.hpp"
 #include "coil/tasks.hpp"
@@ -57,7 +58,7 @@ void limit_stack(std::vector<StackFrame>& stack, std::optional<std::ptrdiff_t> l
 }
 
 FutureCallGraph build(FutureBase& future, const AwaitedBy& awaited_by, const CallGraphOptions& options,
-                      std::vector<FutureBase*>& path) {
+                      std::unordered_set<FutureBase*>& seen, unsigned depth) {
     FutureCallGraph graph;
     graph.future = Future<>(Ref<FutureBase>(&future));
     if (future.is_task()) {
@@ -68,11 +69,11 @@ FutureCallGraph build(FutureBase& future, const AwaitedBy& awaited_by, const Cal
         for (const StackFrame& frame : stack) graph.call_stack.push_back({frame});
         if (const Waiter* waiter = task.waiting_on()) graph.waits_for = waiter->describe();
     }
-    if (std::ranges::find(path, &future) != path.end()) return graph;  // they wait for each other in a circle
-    path.push_back(&future);
+    // Circles end here, and what many ways lead to is not multiplied.
+    constexpr unsigned DEEPEST = 1000;  // as Python's recursion
+    if (!seen.insert(&future).second || depth == DEEPEST) return graph;
     for (FutureBase* waiter : awaited_by.of(future))
-        graph.awaited_by.push_back(build(*waiter, awaited_by, options, path));
-    path.pop_back();
+        graph.awaited_by.push_back(build(*waiter, awaited_by, options, seen, depth + 1));
     return graph;
 }
 
@@ -105,8 +106,8 @@ void append(std::string& text, const FutureCallGraph& graph, std::size_t level) 
 
 FutureCallGraph capture_call_graph(FutureBase& future, const CallGraphOptions& options) {
     AwaitedBy awaited_by(future.get_loop());
-    std::vector<FutureBase*> path;
-    return build(future, awaited_by, options, path);
+    std::unordered_set<FutureBase*> seen;
+    return build(future, awaited_by, options, seen, 1);
 }
 
 std::string format_call_graph(const FutureCallGraph& graph) {

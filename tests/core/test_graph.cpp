@@ -9,15 +9,12 @@
 
 #include "support/errors.hpp"
 #include "support/run.hpp"
+#include "support/text.hpp"
 
 using namespace coil;
 using namespace support;
 
 namespace {
-
-bool contains(std::string_view text, std::string_view part) {
-    return text.find(part) != std::string_view::npos;
-}
 
 std::uint32_t waiting_line = 0;
 
@@ -168,6 +165,41 @@ TEST(CallGraph, of_tasks_that_wait_in_a_circle_ends) {
         EXPECT_EQ(chain(*capture_call_graph(first)), "first < future < second < future < first");
         first.cancel();
         co_await try_await(second);
+    };
+    run_virtual(main());
+}
+
+TEST(CallGraph, shows_once_what_many_ways_lead_to) {
+    auto main = []() -> Coro<> {
+        // Each waits for the one below it twice: 2^40 ways from the bottom to the top.
+        auto bottom = get_running_loop().create_future();
+        auto waiter = [](Future<> below) -> Coro<> { co_await gather(shield(below), shield(below)); };
+        Future<> top = bottom;
+        for (int i = 0; i < 40; ++i) top = create_task(waiter(top));
+        co_await sleep(0s);
+        co_await sleep(0s);
+        std::string text = format_call_graph(bottom);
+        EXPECT_LT(std::ranges::count(text, '*'), 1000) << text;
+        bottom.set_result();
+        co_await top;
+    };
+    run_virtual(main());
+}
+
+TEST(CallGraph, of_a_long_chain_is_cut) {
+    auto main = []() -> Coro<> {
+        auto bottom = get_running_loop().create_future();
+        auto waiter = [](Future<> below) -> Coro<> { co_await below; };
+        Future<> top = bottom;
+        for (int i = 0; i < 20'000; ++i) top = create_task(waiter(top));
+        co_await sleep(0s);
+        auto graph = capture_call_graph(bottom);
+        int levels = 0;
+        for (const FutureCallGraph* at = &*graph; !at->awaited_by.empty(); at = &at->awaited_by.front())
+            ++levels;
+        EXPECT_EQ(levels, 999);
+        bottom.set_result();
+        co_await top;
     };
     run_virtual(main());
 }
