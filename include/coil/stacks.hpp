@@ -12,7 +12,7 @@
 
 namespace coil {
 
-/// One coroutine of a suspended task and the line of its `co_await`. The texts live as long as the program.
+/// One coroutine of a task and the line of its `co_await`; if it runs, the last that it passed. The texts live for ever.
 struct StackFrame {
     std::string_view function;
     std::string_view file;

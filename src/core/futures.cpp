@@ -54,7 +54,7 @@ FutureBase::FutureBase(EventLoop& loop) noexcept : anchor_(loop.core().anchor) {
 
 FutureBase::~FutureBase() {
     forget_callbacks();
-    if (trail_kept_) forget_trail(*this);
+    if (trail_kept_) forget_trail(*this, error_);
 }
 
 void FutureBase::forget_callbacks() noexcept {

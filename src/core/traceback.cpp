@@ -148,21 +148,25 @@ struct Kept {
 struct KeptTrails {
     std::mutex mutex;
     std::unordered_multimap<const void*, Kept> by_object;
-    std::unordered_map<const FutureBase*, const void*> object_of_future;
+
+    /// The future's; null: any future's.
+    auto find(const void* object, const FutureBase* future) noexcept {
+        auto [begin, end] = by_object.equal_range(object);
+        auto found = std::find_if(
+            begin, end, [&](const auto& entry) { return !future || entry.second.future == future; });
+        return found == end ? by_object.end() : found;
+    }
 };
 KeptTrails& kept_trails() {
     static auto* trails = new KeptTrails;
     return *trails;
 }
 
-/// The trail that the future keeps; null: any future's.
 bool copy_kept(const void* object, const FutureBase* future, Trail& copy) {
     KeptTrails& kept = kept_trails();
     std::lock_guard lock(kept.mutex);
-    auto [begin, end] = kept.by_object.equal_range(object);
-    auto found =
-        std::find_if(begin, end, [&](const auto& entry) { return !future || entry.second.future == future; });
-    if (found == end) return false;
+    auto found = kept.find(object, future);
+    if (found == kept.by_object.end()) return false;
     copy = found->second.trail;
     return true;
 }
@@ -198,7 +202,6 @@ bool keep_trail(const FutureBase& future, const std::exception_ptr& error) noexc
         }
         KeptTrails& kept = kept_trails();
         std::lock_guard lock(kept.mutex);
-        kept.object_of_future.emplace(&future, object);
         kept.by_object.emplace(object, Kept{&future, trail});
         return true;
     } catch (...) {  // no memory for it
@@ -206,15 +209,11 @@ bool keep_trail(const FutureBase& future, const std::exception_ptr& error) noexc
     }
 }
 
-void forget_trail(const FutureBase& future) noexcept {
+void forget_trail(const FutureBase& future, const std::exception_ptr& error) noexcept {
     KeptTrails& kept = kept_trails();
     std::lock_guard lock(kept.mutex);
-    auto object = kept.object_of_future.find(&future);
-    if (object == kept.object_of_future.end()) return;
-    auto [begin, end] = kept.by_object.equal_range(object->second);
-    auto entry = std::find_if(begin, end, [&](const auto& one) { return one.second.future == &future; });
-    if (entry != end) kept.by_object.erase(entry);
-    kept.object_of_future.erase(object);
+    auto entry = kept.find(object_of(error), &future);
+    if (entry != kept.by_object.end()) kept.by_object.erase(entry);
 }
 
 void resume_trail(const FutureBase& future, const std::exception_ptr& error) noexcept {

@@ -16,7 +16,7 @@ class FutureBase;
 
 /// The future has got this error. True: a trail is kept for it, until forget_trail().
 bool keep_trail(const FutureBase& future, const std::exception_ptr& error) noexcept;
-void forget_trail(const FutureBase& future) noexcept;
+void forget_trail(const FutureBase& future, const std::exception_ptr& error) noexcept;
 /// The future's error is about to be thrown: its trail goes on from what the future keeps.
 void resume_trail(const FutureBase& future, const std::exception_ptr& error) noexcept;
 /// The error is about to be thrown, and has no trail yet.

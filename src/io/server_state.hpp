@@ -73,9 +73,8 @@ class ServerState : public LoopResource, public std::enable_shared_from_this<Ser
     std::vector<SocketTransport*> connections_;  // each knows its place, and takes itself out in detach()
     SocketFile socket_file_;
     std::optional<TlsSettings> tls_;
-    std::shared_ptr<ServerState>
-        keeps_itself_;  // while it listens or has connections, whatever handles exist
-    Future<> ended_;    // closed, and the last connection gone
+    std::shared_ptr<ServerState> keeps_itself_;  // while it listens or has connections
+    Future<> ended_;                             // closed, and the last connection gone
     Future<> serving_forever_;
     bool serving_ = false;
     bool closed_ = false;

@@ -117,7 +117,6 @@ class StreamTransport : public Transport, private LoopResource, private QueuedWa
 
     using QueuedWatch::loop_;
     QueuedWatch& watch() noexcept { return *this; }
-    Socket& socket() noexcept { return socket_; }
     const Socket& socket() const noexcept { return socket_; }
 
   private:

@@ -237,7 +237,7 @@ StreamReaderProtocol::StreamReaderProtocol(StreamReader reader, ClientConnected 
 StreamReaderProtocol::StreamReaderProtocol(StreamReader reader,
                                            std::shared_ptr<const ClientConnected> callback)
     : reader_(reader.state()), callback_(std::move(callback)) {
-    get_running_loop();
+    get_running_loop();  // RuntimeError without one
 }
 
 StreamReaderProtocol::~StreamReaderProtocol() = default;
