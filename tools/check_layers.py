@@ -47,6 +47,7 @@ DETAILS = {
     "loop": "callback loop_core",
     "core": "box future_base task_base operation",
     "sync": "wait_queue future_chain",
+    "io": "stream_waits",
 }
 LAYER_OF_DETAIL = {detail: layer for layer, details in DETAILS.items() for detail in details.split()}
 UMBRELLA = "coil/coil.hpp"

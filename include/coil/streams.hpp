@@ -24,7 +24,7 @@
 
 #include "coil/connections.hpp"
 #include "coil/coroutines.hpp"
-#include "coil/detail/operation.hpp"
+#include "coil/detail/stream_waits.hpp"
 #include "coil/detail/wait_queue.hpp"
 #include "coil/futures.hpp"
 #include "coil/fwd.hpp"
@@ -35,35 +35,6 @@
 
 namespace coil {
 
-namespace detail {
-class StreamReaderState;
-struct StreamWriterState;
-
-/// StreamWriter::drain(): a coroutine only where it has to wait.
-class [[nodiscard("co_await it")]] Drain final : public Operation<void> {
-  public:
-    explicit Drain(std::shared_ptr<StreamWriterState> state) noexcept : state_(std::move(state)) {}
-    Drain(Drain&& other) noexcept : state_(std::move(other.state_)) {}
-
-    bool await_ready() const { return nothing_to_wait_for(); }
-    template <class Promise>
-    auto await_suspend(std::coroutine_handle<Promise> parent) {
-        waiting_.emplace(wait(std::move(state_)));
-        return waiting_->await_suspend(parent);
-    }
-    void await_resume() {
-        if (waiting_) waiting_->await_resume();
-    }
-
-  private:
-    bool nothing_to_wait_for() const;
-    static Coro<> wait(std::shared_ptr<StreamWriterState> state);
-
-    std::shared_ptr<StreamWriterState> state_;
-    std::optional<CoroAwaiter<void>> waiting_;
-};
-}  // namespace detail
-
 class StreamReader {
   public:
     static constexpr std::size_t DEFAULT_LIMIT = 64 * 1024;
@@ -72,15 +43,15 @@ class StreamReader {
     explicit StreamReader(std::size_t limit = DEFAULT_LIMIT);
 
     /// Up to `n` bytes, at least one; empty at the end of the stream. -1: all until the end.
-    Coro<std::string> read(std::ptrdiff_t n = -1);
+    detail::StreamRead read(std::ptrdiff_t n = -1);
     /// The same into the caller's memory, without a copy; gives the number of bytes, 0 at the end. The memory must outlive the call.
     /// It is written to only when the call returns: tasks whose other awaits do not need the bytes may share it.
-    Coro<std::size_t> read_into(std::span<std::byte> buffer);
+    detail::StreamReadInto read_into(std::span<std::byte> buffer);
     /// One line with its '\n'; what is left at the end of the stream. ValueError if it is longer than the limit: that data is
     /// dropped.
     Coro<std::string> readline();
     /// Exactly `n` bytes; IncompleteReadError if the stream ends before.
-    Coro<std::string> readexactly(std::size_t n);
+    detail::StreamRead readexactly(std::size_t n);
     /// Through the separator. IncompleteReadError if the stream ends before; LimitOverrunError, leaving the data, if it is not
     /// within the limit; ValueError for an empty separator. Of several separators the one that ends first counts.
     Coro<std::string> readuntil(std::string separator = "\n");

@@ -17,34 +17,6 @@ namespace coil {
 
 namespace detail {
 
-namespace {
-
-/// A wait for one wake-up by the protocol; at most one object refers to it, through a pointer that it clears.
-class StreamWait final : public LeafWaiter, public OperationTag {
-  public:
-    explicit StreamWait(StreamWait*& place) noexcept : place_(place) {}
-    ~StreamWait() { leave(); }
-    bool await_ready() const noexcept { return false; }
-    template <class Promise>
-    void await_suspend(std::coroutine_handle<Promise> at) {
-        LeafWaiter::suspend(at);
-        place_ = this;
-    }
-    void await_resume() {
-        leave();
-        throw_if_cancelled();
-    }
-    std::string describe() const override { return "StreamReader"; }
-
-  private:
-    void leave() noexcept {
-        if (place_ == this) place_ = nullptr;
-    }
-    StreamWait*& place_;
-};
-
-}  // namespace
-
 // ---- the reader's buffer
 
 class StreamReaderState final : public DirectReader {
@@ -122,10 +94,21 @@ class StreamReaderState final : public DirectReader {
         resume_transport();
     }
 
-    /// Suspends until something is fed.
-    StreamWait wait(const char* function) { return wait_for_data(function, false); }
-    /// Suspends until something is fed, or can be received by receive().
-    StreamWait wait_readable(const char* function) { return wait_for_data(function, true); }
+    /// RuntimeError if somebody waits already.
+    void begin_wait(const char* function) {
+        if (waiting_)
+            throw RuntimeError(fmt::format(
+                "{}() called while another coroutine is already waiting for incoming data", function));
+        if (std::exchange(paused_, false) && transport_) transport_->resume_reading();
+    }
+    /// Wakes it when something is fed, or with `directly` when receive() may find something.
+    void enlist(StreamWait& wait, bool directly) noexcept {
+        waiting_directly_ = directly;
+        waiting_ = &wait;
+    }
+    void forget(const StreamWait& wait) noexcept {
+        if (waiting_ == &wait) waiting_ = nullptr;
+    }
     bool readable() const noexcept { return direct_ && direct_->readable_for(*this); }
 
     /// Receives at once, if there is something. What does not fit is kept.
@@ -152,14 +135,6 @@ class StreamReaderState final : public DirectReader {
     }
 
   private:
-    StreamWait wait_for_data(const char* function, bool directly) {
-        if (waiting_)
-            throw RuntimeError(fmt::format(
-                "{}() called while another coroutine is already waiting for incoming data", function));
-        if (std::exchange(paused_, false) && transport_) transport_->resume_reading();
-        waiting_directly_ = directly;
-        return StreamWait(waiting_);
-    }
     void store(std::string_view bytes) {
         if (begin_ > 0 && begin_ * 2 >= buffer_.size()) {
             buffer_.erase(0, begin_);
@@ -200,6 +175,120 @@ class StreamReaderState final : public DirectReader {
     bool eof_ = false;
     bool paused_ = false;
 };
+
+// ---- waiting for data
+
+StreamWait::StreamWait(std::shared_ptr<StreamReaderState> state, const char* function) noexcept
+    : Runnable(&StreamWait::run), state_(std::move(state)), function_(function) {}
+
+StreamWait::~StreamWait() {
+    if (suspended()) state_->forget(*this);
+}
+
+std::string StreamWait::describe() const { return fmt::format("StreamReader.{}", function_); }
+
+bool StreamWait::over() noexcept {
+    try {
+        if (finish()) return true;
+        state_->begin_wait(function_);
+        return false;
+    } catch (...) {
+        error_ = std::current_exception();
+        return true;
+    }
+}
+
+void StreamWait::enlist() noexcept { state_->enlist(*this, directly()); }
+
+void StreamWait::run(Runnable& self, How how) {
+    if (how == How::DISCARD) return;
+    auto& wait = static_cast<StreamWait&>(self);
+    if (wait.task().cancellation_due() || wait.over()) return wait.task().step();
+    wait.wait_again();
+    wait.enlist();
+}
+
+void StreamWait::check() {
+    if (suspended()) {
+        state_->forget(*this);
+        throw_if_cancelled();
+    }
+    if (error_) std::rethrow_exception(error_);
+}
+
+bool StreamRead::finish() {
+    StreamReaderState& reader = state();
+    reader.check();
+    switch (until_) {
+        case Until::SOMETHING:
+            if (size_ == 0) return true;
+            while (reader.data().empty() && !reader.ended()) {
+                if (!reader.readable()) return false;
+                result_ = reader.receive(size_);
+                if (!result_.empty()) return true;
+                reader.check();
+            }
+            result_ = reader.take(std::min(reader.data().size(), size_));
+            return true;
+        case Until::SIZE:
+            if (reader.data().size() < size_) {
+                if (!reader.ended()) return false;
+                throw IncompleteReadError(reader.take(reader.data().size()), size_);
+            }
+            result_ = reader.take(size_);
+            return true;
+        case Until::END:
+            for (;;) {
+                if (reader.data().empty()) return reader.ended();
+                std::string chunk = reader.take(reader.data().size());
+                if (result_.empty()) {
+                    result_ = std::move(chunk);
+                } else {
+                    result_ += chunk;
+                }
+            }
+    }
+    return true;
+}
+
+bool StreamReadInto::finish() {
+    StreamReaderState& reader = state();
+    reader.check();
+    if (buffer_.empty()) return true;
+    while (reader.data().empty() && !reader.ended()) {
+        if (!reader.readable()) return false;
+        received_ = reader.receive_into(buffer_);
+        if (received_ > 0) return true;
+        reader.check();
+    }
+    received_ = std::min(reader.data().size(), buffer_.size());
+    std::memcpy(buffer_.data(), reader.data().data(), received_);
+    reader.skip(received_);
+    return true;
+}
+
+namespace {
+
+/// For coroutines that look for themselves: until the reader has been fed.
+class UntilFed final : public StreamWait, public OperationTag {
+  public:
+    UntilFed(std::shared_ptr<StreamReaderState> state, const char* function) noexcept
+        : StreamWait(std::move(state), function) {}
+    bool await_ready() noexcept { return over(); }
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> at) noexcept {
+        suspend(at);
+    }
+    void await_resume() { check(); }
+
+  private:
+    bool finish() override { return std::exchange(waited_, true); }
+    bool waited_ = false;
+};
+
+}  // namespace
+
+// ---- the writer
 
 struct StreamWriterState {
     StreamWriterState(EventLoop& its_loop, std::shared_ptr<Transport> its_transport,
@@ -372,67 +461,6 @@ namespace {
 
 using State = std::shared_ptr<detail::StreamReaderState>;
 
-Coro<std::string> read_all(State state) {
-    state->check();
-    std::string all;
-    for (;;) {
-        while (state->data().empty() && !state->ended()) {
-            co_await state->wait("read");
-            state->check();
-        }
-        if (state->data().empty()) co_return all;
-        std::string chunk = state->take(state->data().size());
-        if (all.empty()) {
-            all = std::move(chunk);
-        } else {
-            all += chunk;
-        }
-    }
-}
-
-Coro<std::string> read_some(State state, std::size_t most) {
-    state->check();
-    if (most == 0) co_return std::string();
-    while (state->data().empty() && !state->ended()) {
-        if (state->readable()) {
-            std::string received = state->receive(most);
-            if (!received.empty()) co_return received;
-        } else {
-            co_await state->wait_readable("read");
-        }
-        state->check();
-    }
-    co_return state->take(std::min(state->data().size(), most));
-}
-
-Coro<std::size_t> read_bytes_into(State state, std::span<std::byte> buffer) {
-    state->check();
-    if (buffer.empty()) co_return 0;
-    while (state->data().empty() && !state->ended()) {
-        if (state->readable()) {
-            std::size_t received = state->receive_into(buffer);
-            if (received > 0) co_return received;
-        } else {
-            co_await state->wait_readable("read_into");
-        }
-        state->check();
-    }
-    std::size_t size = std::min(state->data().size(), buffer.size());
-    std::memcpy(buffer.data(), state->data().data(), size);
-    state->skip(size);
-    co_return size;
-}
-
-Coro<std::string> read_exactly(State state, std::size_t n) {
-    state->check();
-    while (state->data().size() < n) {
-        if (state->ended()) throw IncompleteReadError(state->take(state->data().size()), n);
-        co_await state->wait("readexactly");
-        state->check();
-    }
-    co_return state->take(n);
-}
-
 Coro<std::string> read_until(State state, std::vector<std::string> separators) {
     if (separators.empty()) throw ValueError("Separator should contain at least one element");
     std::size_t shortest = separators.front().size();
@@ -467,7 +495,7 @@ Coro<std::string> read_until(State state, std::vector<std::string> separators) {
                 throw LimitOverrunError("Separator is not found, and chunk exceed the limit", offset);
         }
         if (state->ended()) throw IncompleteReadError(state->take(data.size()), std::nullopt);
-        co_await state->wait("readuntil");
+        co_await detail::UntilFed(state, "readuntil");
         state->check();
     }
 }
@@ -500,14 +528,18 @@ Coro<std::optional<std::string>> next_line(State state) {
 
 }  // namespace
 
-Coro<std::string> StreamReader::read(std::ptrdiff_t n) {
-    return n < 0 ? read_all(state()) : read_some(state(), static_cast<std::size_t>(n));
+detail::StreamRead StreamReader::read(std::ptrdiff_t n) {
+    using Until = detail::StreamRead::Until;
+    return n < 0 ? detail::StreamRead(state(), Until::END, 0)
+                 : detail::StreamRead(state(), Until::SOMETHING, static_cast<std::size_t>(n));
 }
-Coro<std::size_t> StreamReader::read_into(std::span<std::byte> buffer) {
-    return read_bytes_into(state(), buffer);
+detail::StreamReadInto StreamReader::read_into(std::span<std::byte> buffer) {
+    return detail::StreamReadInto(state(), buffer);
+}
+detail::StreamRead StreamReader::readexactly(std::size_t n) {
+    return detail::StreamRead(state(), detail::StreamRead::Until::SIZE, n);
 }
 Coro<std::string> StreamReader::readline() { return read_line(state()); }
-Coro<std::string> StreamReader::readexactly(std::size_t n) { return read_exactly(state(), n); }
 Coro<std::string> StreamReader::readuntil(std::string separator) {
     std::vector<std::string> one;
     one.push_back(std::move(separator));

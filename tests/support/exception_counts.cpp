@@ -28,9 +28,11 @@ Function* in_the_library(const char* name) {
 extern "C" {
 
 // std::exception_ptr::_M_release(); an exception_ptr is the pointer to its object.
-void release_exception(void** pointer) noexcept __asm__("_ZNSt15__exception_ptr13exception_ptr10_M_releaseEv");
+void release_exception(void** pointer) noexcept
+    __asm__("_ZNSt15__exception_ptr13exception_ptr10_M_releaseEv");
 void release_exception(void** pointer) noexcept {
-    static auto* release = in_the_library<void(void**)>("_ZNSt15__exception_ptr13exception_ptr10_M_releaseEv");
+    static auto* release =
+        in_the_library<void(void**)>("_ZNSt15__exception_ptr13exception_ptr10_M_releaseEv");
     let_go(*pointer);
     release(pointer);
 }

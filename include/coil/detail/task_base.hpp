@@ -110,6 +110,8 @@ class TaskBase : public FutureBase, public Runnable, public ListNode {
         waiting_on_ = nullptr;
         wake();
     }
+    /// Whether the next step is to throw.
+    bool cancellation_due() const noexcept { return must_cancel_; }
     /// Runs the coroutine until it suspends or ends.
     void step() {
         if (thread_state.slow_watch) [[unlikely]]
@@ -196,6 +198,13 @@ class LeafWaiter : public Waiter {
 
     /// The wait was called off: leave the timer heap or the list of whoever would have called wake().
     virtual void called_off() noexcept {}
+
+    /// The same where `node` comes first in the task's place: it runs the task's step, or waits again.
+    void wake_by(Runnable& node) noexcept {
+        state_ = State::WOKEN;
+        task_->ready().push(node);
+    }
+    void wait_again() noexcept { state_ = State::PENDING; }
 
     template <class Promise>
     void suspend(std::coroutine_handle<Promise> at) noexcept {
