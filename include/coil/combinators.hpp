@@ -73,6 +73,9 @@ class Gathering : private LoopResource {
 
   private:
     friend struct GatherChild;
+    template <class>
+    friend struct LayoutOf;
+
     void child_done(GatherChild& child);
     void loop_closed() noexcept override;
 

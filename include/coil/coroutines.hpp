@@ -100,6 +100,9 @@ class PromiseBase {
     const std::exception_ptr& exception() const noexcept { return exception_; }
 
   protected:
+    template <class>
+    friend struct LayoutOf;
+
     Awaiter* awaiter_ = nullptr;  // in the awaiting frame; null: nobody yet, or the root of a task
     std::source_location where_;
     std::exception_ptr exception_;

@@ -243,15 +243,16 @@ class FutureWaiter : public Waiter {
     /// The same without a throw.
     std::exception_ptr check_quietly();
 
-    Ref<FutureBase> future_;
-
-  private:
     struct Node final : DoneNode {
         explicit Node(FutureWaiter& waiter) noexcept : DoneNode(&Node::run), waiter(&waiter) {}
         static void run(Runnable& self, How how);
         FutureWaiter* waiter;
         TaskBase* task = nullptr;
     };
+
+    Ref<FutureBase> future_;
+
+  private:
     bool suspend(std::coroutine_handle<> at, PromiseBase& promise);
     /// Misuse, or a cancellation that came with the end of the future: throws unless that is a cancellation itself.
     void throw_instead();

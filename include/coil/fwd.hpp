@@ -32,6 +32,11 @@ class Outcome;
 template <class T>
 class AsyncGenerator;
 
+namespace detail {
+template <class T>
+struct LayoutOf;  // a friend: what src/base/inspection.hpp tells of T
+}
+
 namespace concurrent {
 template <class T = void>
 class Future;

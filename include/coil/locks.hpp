@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <exception>
 #include <memory>
+#include <string>
 #include <type_traits>
 #include <utility>
 
@@ -90,10 +91,23 @@ class [[nodiscard("co_await it")]] Acquire final : public Operation<Result> {
             if (cancelled) throw_cancelled();
             if (!exists && !Primitive::MAY_GO_AFTER_WAKING) throw_destroyed();
         }
+        std::string describe() const override {
+            std::string text = WaitNode::describe();
+            if constexpr (requires { primitive_->describe_holder(task()); }) {
+                if (linked()) text += primitive_->describe_holder(task());
+            }
+            return text;
+        }
 
       private:
+        template <class>
+        friend struct LayoutOf;
+
         Primitive* primitive_;
     };
+    template <class>
+    friend struct LayoutOf;
+
     Waiter waiter_;
 };
 
@@ -114,6 +128,7 @@ class Lock : detail::LoopBound {
     void release() {
         if (!locked_) throw_not_acquired();
         locked_ = false;
+        holder_ = nullptr;
         wake_first();
     }
     /// False also while the lock is promised to a waiter.
@@ -125,21 +140,30 @@ class Lock : detail::LoopBound {
   private:
     template <class, class>
     friend class detail::Acquire;
+    template <class>
+    friend struct detail::LayoutOf;
+
     static constexpr const char* NAME = "Lock";
     static constexpr bool MAY_GO_AFTER_WAKING = false;
     static constexpr const char* WAIT = "Lock.acquire";
     bool try_acquire() noexcept {
         if (locked_ || !waiters_.idle()) return false;
-        locked_ = true;
+        take();
         return true;
     }
     void resumed(bool granted, bool cancelled) noexcept {
         if (granted && !cancelled) {
-            locked_ = true;
+            take();
         } else if (!locked_) {
             wake_first();  // the promise of the lock, if this task had it, goes to the next
         }
     }
+    void take() noexcept {
+        locked_ = true;
+        holder_ = detail::thread_state.task;
+    }
+    /// ", held by Task 'x'", for a task that waits.
+    std::string describe_holder(const detail::TaskBase& waiting) const;
     /// It is the first in line that must be awake, whoever was woken before.
     void wake_first() noexcept {
         if (detail::WaitNode* first = waiters_.front(); first && first->pending()) first->wake();
@@ -147,6 +171,7 @@ class Lock : detail::LoopBound {
     [[noreturn]] static void throw_not_acquired();
 
     detail::WaitQueue waiters_;
+    const detail::TaskBase* holder_ = nullptr;  // who took it last, for messages: it may be gone
     bool locked_ = false;
 };
 

@@ -52,6 +52,9 @@ class QueueBase : LoopBound {
         void await_resume() { waiter_.finish(); }
 
       private:
+        template <class>
+        friend struct LayoutOf;
+
         class Waiter final : public WaitNode {
           public:
             Waiter(QueueBase& queue, WaitQueue& list, const char* description) noexcept
@@ -64,8 +67,12 @@ class QueueBase : LoopBound {
             }
             /// Throws if cancelled, after passing on a wake-up that another waiter can use.
             void finish();
+            std::string describe() const override;
 
           private:
+            template <class>
+            friend struct LayoutOf;
+
             QueueBase& queue_;
             WaitQueue& list_;
         };
@@ -96,6 +103,9 @@ class QueueBase : LoopBound {
     void shut_down(std::size_t dropped) noexcept;
 
   private:
+    template <class>
+    friend struct LayoutOf;
+
     [[noreturn]] void throw_cannot_put() const;
     [[noreturn]] void throw_cannot_get() const;
 

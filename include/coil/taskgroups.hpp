@@ -30,6 +30,9 @@ class TaskGroupState : public Pooled {
     void add(FutureBase& task);
 
   private:
+    template <class>
+    friend struct LayoutOf;
+
     struct Child;
     class AllDone;
 

@@ -224,6 +224,9 @@ class SleepWaiter final : public LeafWaiter, private Timer {
     std::string describe() const final;
 
   private:
+    template <class>
+    friend struct LayoutOf;
+
     static void run(Runnable& self, How how);
     void begin();
     void called_off() noexcept final;

@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "base/inspection.hpp"
 #include "base/type_name.hpp"
 #include "coil/log.hpp"
 #include "coil/tasks.hpp"
@@ -49,6 +50,25 @@ struct CallbackNode final : DoneNode, Pooled {
 };
 
 }  // namespace
+
+template <>
+struct LayoutOf<CallbackNode> {
+    static constexpr InspectionPath callable = {offsetof(CallbackNode, callable)};
+};
+template <>
+struct LayoutOf<FutureWaiter> : FutureWaiter {
+    static consteval InspectionPath future() { return {offsetof(LayoutOf, future_)}; }
+    static consteval InspectionPath task() { return {offsetof(Node, task)}; }
+    static consteval Runnable::Function run() { return &Node::run; }
+
+  protected:
+    ~LayoutOf() = default;
+};
+COIL_INSPECTION_ROWS(future) = {
+    {"coil::detail::FutureAwaiter<", "", InspectionKind::FUTURE, LayoutOf<FutureWaiter>::future()},
+    {nullptr, "", InspectionKind::TASK, LayoutOf<FutureWaiter>::task(), LayoutOf<FutureWaiter>::run()},
+    {nullptr, "", InspectionKind::CALLABLE, LayoutOf<CallbackNode>::callable, &CallbackNode::run},
+};
 
 FutureBase::FutureBase(EventLoop& loop) noexcept : anchor_(loop.core().anchor) {}
 

@@ -7,6 +7,7 @@
 
 #include "coil/async_generators.hpp"
 #include "coil/log.hpp"
+#include "core/inspection.hpp"
 #include "core/trails.hpp"
 #include "loop/hooks.hpp"
 #include "loop/slow_watch.hpp"
@@ -81,7 +82,8 @@ TaskBase::TaskBase(EventLoop& loop, std::coroutine_handle<> root, PromiseBase& p
       resume_at_(root),
       innermost_(&promise),
       ready_(&loop.core().ready),
-      name_(options.name) {
+      name_(options.name),
+      created_(coarse_milliseconds()) {
     if (options.context) {
         given_context_ = options.context->state();
     } else {
@@ -105,6 +107,8 @@ Context TaskBase::get_context() {
     if (given_context_) return Context(given_context_);
     return Context(Ref<ContextState>(new TaskContext(*this)));
 }
+
+double TaskBase::age() const noexcept { return (coarse_milliseconds() - created_) / 1e3; }
 
 std::string TaskBase::describe() const {
     const char* state = done() ? (cancelled() ? " (cancelled)" : " (finished)") : "";
@@ -146,7 +150,7 @@ bool TaskBase::cancel(std::string_view message) {
 
 int TaskBase::uncancel() noexcept {
     if (cancel_requests_ > 0 && --cancel_requests_ == 0) must_cancel_ = false;
-    return cancel_requests_;
+    return cancelling();
 }
 
 void TaskBase::set_wait_error(std::string_view message) {
@@ -238,7 +242,8 @@ void TaskBase::complete() {
     }
     destroy_frames();
     if (!error) {
-        if (std::exchange(must_cancel_, false)) {
+        if (must_cancel_) {
+            must_cancel_ = false;
             settle_cancelled(std::exchange(cancel_error_, nullptr));
         } else {
             set_finished();
@@ -331,7 +336,11 @@ void SleepWaiter::run(Runnable& self, How how) {
 }
 
 std::string SleepWaiter::describe() const {
-    return fmt::format("sleep({}s)", std::chrono::duration<double>(delay_).count());
+    std::string text = fmt::format("sleep({}s)", std::chrono::duration<double>(delay_).count());
+    if (!scheduled()) return text;
+    EventLoop& loop = task().get_loop();
+    std::chrono::duration<double> left = loop.core().timers.deadline(*this) - loop.time();
+    return fmt::format("{}, due in {:.3f}s", text, left.count());
 }
 
 // ---- running

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "base/inspection.hpp"
 #include "loop/descriptors.hpp"
 
 namespace coil::detail {
@@ -32,6 +33,16 @@ void FdWait::stop() noexcept {
         loop_.remove_writer(fd_);
     }
 }
+
+template <>
+struct LayoutOf<FdWait> {
+    static constexpr InspectionPath description = {offsetof(FdWait, description_)};
+    static constexpr InspectionPath descriptor = {offsetof(FdWait, fd_)};
+};
+COIL_INSPECTION_ROWS(fd_wait) = {
+    {"coil::detail::FdWait", "", InspectionKind::TEXT, LayoutOf<FdWait>::description},
+    {"coil::detail::FdWait", "on descriptor", InspectionKind::DESCRIPTOR, LayoutOf<FdWait>::descriptor},
+};
 
 std::string FdWait::describe() const { return fmt::format("{} on descriptor {}", description_, fd_); }
 

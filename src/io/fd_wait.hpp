@@ -29,6 +29,9 @@ class FdWait final : public LeafWaiter, public OperationTag {
     std::string describe() const override;
 
   private:
+    template <class>
+    friend struct LayoutOf;
+
     void watch();
     void stop() noexcept;
     void called_off() noexcept override { stop(); }

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <system_error>
 
+#include "base/inspection.hpp"
 #include "coil/events.hpp"
 #include "coil/exceptions.hpp"
 
@@ -66,6 +67,18 @@ void FileOperation::finished(Watch& watch) {
 void FileOperation::arrived() {
     if (waiter_) waiter_->over();
 }
+
+template <>
+struct LayoutOf<FileOperation> {
+    static constexpr std::size_t name = offsetof(FileOperation, name_);
+};
+template <>
+struct LayoutOf<FileWait> {
+    static constexpr InspectionPath name = {offsetof(FileWait, operation_), LayoutOf<FileOperation>::name};
+};
+COIL_INSPECTION_ROWS(file_wait) = {
+    {"coil::detail::FileWait", "", InspectionKind::STRING, LayoutOf<FileWait>::name},
+};
 
 FileWait::~FileWait() {
     if (over_) return;

@@ -49,6 +49,8 @@ class FileOperation final : public KernelOp, public Job {
 
   private:
     friend FileWait;
+    template <class>
+    friend struct LayoutOf;
     static void start(const std::shared_ptr<FileOperation>& operation);
     /// True: it is over for who waits.
     bool take_back() noexcept;
@@ -87,6 +89,8 @@ class FileWait final : public Waiter, public OperationTag {
 
   private:
     friend FileOperation;
+    template <class>
+    friend struct LayoutOf;
     void over() noexcept;
 
     std::shared_ptr<FileOperation> operation_;

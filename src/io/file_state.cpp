@@ -9,6 +9,7 @@
 #include <ctime>
 #include <system_error>
 
+#include "base/inspection.hpp"
 #include "coil/events.hpp"
 #include "coil/exceptions.hpp"
 #include "io/queued_watch.hpp"
@@ -120,6 +121,9 @@ class PipeWait final : public LeafWaiter, public ListNode, public OperationTag {
     }
 
   private:
+    template <class>
+    friend struct LayoutOf;
+
     struct Watching final : QueuedWatch {
         Watching(EventLoop& loop, int fd, PipeWait& wait)
             : QueuedWatch(loop, fd, &Watching::run), owner(wait) {}
@@ -138,6 +142,14 @@ class PipeWait final : public LeafWaiter, public ListNode, public OperationTag {
     Watching watch_;
     std::uint8_t wanted_;
     std::string name_;
+};
+
+template <>
+struct LayoutOf<PipeWait> {
+    static constexpr InspectionPath name = {offsetof(PipeWait, name_)};
+};
+COIL_INSPECTION_ROWS(pipe_wait) = {
+    {"coil::detail::PipeWait", "", InspectionKind::STRING, LayoutOf<PipeWait>::name},
 };
 
 void FileState::begin_closing() noexcept {

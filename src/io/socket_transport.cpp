@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/inspection.hpp"
 #include "coil/events.hpp"
 #include "coil/exceptions.hpp"
 #include "io/file_sender.hpp"
@@ -74,6 +75,10 @@ std::any SocketTransport::get_extra_info(std::string_view name) const {
 }
 
 // ---- sending files
+
+COIL_INSPECTION_ROWS(sendfile) = {
+    {"coil::detail::SocketTransport::Writable", "sendfile", InspectionKind::NAME, {}},
+};
 
 /// Until the buffer is empty and the socket writable, or the connection lost.
 class SocketTransport::Writable final : public LeafWaiter, public OperationTag {

@@ -120,6 +120,9 @@ class StreamTransport : public Transport, private LoopResource, private QueuedWa
     const Socket& socket() const noexcept { return socket_; }
 
   private:
+    template <class>
+    friend struct LayoutOf;
+
     struct Limits {
         std::size_t low;
         std::size_t high;

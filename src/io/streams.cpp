@@ -6,6 +6,7 @@
 #include <cstring>
 #include <typeinfo>
 
+#include "base/inspection.hpp"
 #include "coil/exceptions.hpp"
 #include "coil/log.hpp"
 #include "coil/tasks.hpp"
@@ -95,10 +96,12 @@ class StreamReaderState final : public DirectReader {
     }
 
     /// RuntimeError if somebody waits already.
-    void begin_wait(const char* function) {
-        if (waiting_)
+    void begin_wait(std::string_view function) {
+        if (waiting_) {
+            function.remove_prefix(function.find('.') + 1);
             throw RuntimeError(fmt::format(
                 "{}() called while another coroutine is already waiting for incoming data", function));
+        }
         if (std::exchange(paused_, false) && transport_) transport_->resume_reading();
     }
     /// Wakes it when something is fed, or with `directly` when receive() may find something.
@@ -106,6 +109,8 @@ class StreamReaderState final : public DirectReader {
         waiting_directly_ = directly;
         waiting_ = &wait;
     }
+    /// Null: of no transport.
+    const Transport* transport() const noexcept { return transport_.get(); }
     void forget(const StreamWait& wait) noexcept {
         if (waiting_ == &wait) waiting_ = nullptr;
     }
@@ -135,6 +140,9 @@ class StreamReaderState final : public DirectReader {
     }
 
   private:
+    template <class>
+    friend struct LayoutOf;
+
     void store(std::string_view bytes) {
         if (begin_ > 0 && begin_ * 2 >= buffer_.size()) {
             buffer_.erase(0, begin_);
@@ -185,7 +193,12 @@ StreamWait::~StreamWait() {
     if (suspended()) state_->forget(*this);
 }
 
-std::string StreamWait::describe() const { return fmt::format("StreamReader.{}", function_); }
+std::string StreamWait::describe() const {
+    const Transport* transport = state_->transport();
+    auto peer = transport ? transport->get_extra_info("peername") : std::any();
+    const auto* address = std::any_cast<SocketAddress>(&peer);
+    return address ? fmt::format("{} from {}", function_, to_string(*address)) : std::string(function_);
+}
 
 bool StreamWait::over() noexcept {
     try {
@@ -287,6 +300,37 @@ class UntilFed final : public StreamWait, public OperationTag {
 };
 
 }  // namespace
+
+template <>
+struct LayoutOf<StreamTransport> {
+    static constexpr std::size_t descriptor =
+        offsetof(StreamTransport, socket_);  // a socket is its descriptor
+};
+static_assert(sizeof(Socket) == sizeof(int));
+template <>
+struct LayoutOf<StreamReaderState> {
+    static constexpr std::size_t transport = offsetof(StreamReaderState, direct_);
+};
+template <>
+struct LayoutOf<StreamWait> : StreamWait {
+    static consteval InspectionPath function() { return {offsetof(LayoutOf, function_)}; }
+    static consteval InspectionPath descriptor() {
+        return {offsetof(LayoutOf, state_), LayoutOf<StreamReaderState>::transport,
+                LayoutOf<StreamTransport>::descriptor};
+    }
+
+  protected:
+    ~LayoutOf() = default;
+};
+COIL_INSPECTION_ROWS(stream) = {
+    {"coil::detail::StreamRead", "", InspectionKind::TEXT, LayoutOf<StreamWait>::function()},
+    {"coil::detail::StreamRead", "on descriptor", InspectionKind::DESCRIPTOR,
+     LayoutOf<StreamWait>::descriptor()},
+    {"coil::detail::(anonymous namespace)::UntilFed", "", InspectionKind::TEXT,
+     LayoutOf<StreamWait>::function()},
+    {"coil::detail::(anonymous namespace)::UntilFed", "on descriptor", InspectionKind::DESCRIPTOR,
+     LayoutOf<StreamWait>::descriptor()},
+};
 
 // ---- the writer
 
@@ -495,7 +539,7 @@ Coro<std::string> read_until(State state, std::vector<std::string> separators) {
                 throw LimitOverrunError("Separator is not found, and chunk exceed the limit", offset);
         }
         if (state->ended()) throw IncompleteReadError(state->take(data.size()), std::nullopt);
-        co_await detail::UntilFed(state, "readuntil");
+        co_await detail::UntilFed(state, "StreamReader.readuntil");
         state->check();
     }
 }

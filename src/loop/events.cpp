@@ -8,6 +8,7 @@
 #include "loop/descriptors.hpp"
 #include "loop/hooks.hpp"
 #include "loop/inbox.hpp"
+#include "loop/loop_list.hpp"
 #include "loop/slow_watch.hpp"
 #include "platform/poller.hpp"
 
@@ -15,8 +16,8 @@ namespace coil {
 
 namespace detail {
 
-LoopCore::LoopCore() : inbox(std::make_shared<Inbox>()) {}
-LoopCore::~LoopCore() = default;
+LoopCore::LoopCore() : inbox(std::make_shared<Inbox>()) { list_loop(*this); }
+LoopCore::~LoopCore() { unlist_loop(*this); }
 
 constinit LoopHooks loop_hooks{};
 
@@ -77,6 +78,7 @@ namespace {
 class RunningScope {
   public:
     explicit RunningScope(EventLoop& loop) : core_(loop.core()) {
+        core_.thread.store(::gettid(), std::memory_order_relaxed);
         core_.running.store(true, std::memory_order_relaxed);
         detail::thread_state.loop = &loop;
     }

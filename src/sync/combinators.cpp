@@ -4,6 +4,7 @@
 
 #include "base/type_name.hpp"
 #include "coil/exceptions.hpp"
+#include "core/inspection.hpp"
 
 namespace coil::detail {
 
@@ -192,6 +193,9 @@ class WaitForSeveral final : public LeafWaiter, public OperationTag {
     }
 
   private:
+    template <class>
+    friend struct detail::LayoutOf;
+
     void release() {
         timer_.cancel();
         if (pending()) wake();
@@ -212,6 +216,23 @@ void WaitedFuture::run(Runnable& self, How how) {
 }
 
 }  // namespace
+
+template <>
+struct LayoutOf<WaitForSeveral> {
+    static constexpr InspectionPath left = {offsetof(WaitForSeveral, pending_)};
+    static constexpr InspectionPath task = {offsetof(WaitedFuture, wait), LayoutOf<LeafWaiter>::task()};
+};
+template <>
+struct LayoutOf<Gathering> {
+    static constexpr InspectionPath outer = {offsetof(GatherChild, gathering), offsetof(Gathering, outer_)};
+};
+COIL_INSPECTION_ROWS(waiting_for_several) = {
+    {"coil::detail::(anonymous namespace)::WaitForSeveral", "wait", InspectionKind::NAME, {}},
+    {"coil::detail::(anonymous namespace)::WaitForSeveral", "futures left", InspectionKind::COUNT,
+     LayoutOf<WaitForSeveral>::left},
+    {nullptr, "", InspectionKind::TASK, LayoutOf<WaitForSeveral>::task, &WaitedFuture::run},
+    {nullptr, "", InspectionKind::FUTURE, LayoutOf<Gathering>::outer, &GatherChild::run},
+};
 
 Coro<> wait_for_futures(std::vector<Ref<FutureBase>> futures, WaitOptions options) {
     if (futures.empty()) throw ValueError("Set of Tasks/Futures is empty.");
@@ -264,6 +285,9 @@ class LetGo final : public DoneCallable, private LoopResource {
     FutureBase* awaited() const noexcept override { return inner_.get(); }
 
   private:
+    template <class>
+    friend struct detail::LayoutOf;
+
     void loop_closed() noexcept override {
         auto inner = std::move(inner_);
         auto follow = std::move(follow_);
@@ -273,6 +297,14 @@ class LetGo final : public DoneCallable, private LoopResource {
 };
 
 }  // namespace
+
+template <>
+struct LayoutOf<LetGo> {
+    static constexpr InspectionPath inner = {offsetof(LetGo, inner_)};
+};
+COIL_INSPECTION_ROWS(shield) = {
+    {"coil::detail::(anonymous namespace)::LetGo", "", InspectionKind::FUTURE, LayoutOf<LetGo>::inner},
+};
 
 void let_go_when_done(FutureBase& outer, FutureBase& inner, DoneCallback follow) {
     outer.add_done_callback(Ref<DoneCallable>(new LetGo(inner, std::move(follow))), {});

@@ -2,12 +2,32 @@
 
 #include <string>
 
+#include "base/inspection.hpp"
 #include "coil/events.hpp"
 #include "coil/exceptions.hpp"
 
 namespace coil {
 
 namespace detail {
+
+template <>
+struct LayoutOf<WaitNode> : WaitNode {
+    static consteval InspectionPath description() { return {offsetof(LayoutOf, description_)}; }
+
+  protected:
+    ~LayoutOf() = default;
+};
+template <>
+struct LayoutOf<Lock> {
+    using Acquiring = Acquire<Lock, bool>::Waiter;
+    static constexpr InspectionPath holder = {offsetof(Acquiring, primitive_), offsetof(Lock, holder_)};
+};
+COIL_INSPECTION_ROWS(lock) = {
+    {"coil::detail::Acquire<", "", InspectionKind::TEXT, LayoutOf<WaitNode>::description()},
+    {"coil::Condition::Notification", "", InspectionKind::TEXT, LayoutOf<WaitNode>::description()},
+    {"coil::detail::Queue", "", InspectionKind::TEXT, LayoutOf<WaitNode>::description()},
+    {"coil::detail::Acquire<coil::Lock,", "held by", InspectionKind::TASK, LayoutOf<Lock>::holder},
+};
 
 void LoopBound::throw_other_loop(const char* name) {
     throw RuntimeError(std::string(name) + " is bound to a different event loop");
@@ -30,6 +50,15 @@ void report_failed_release(std::exception_ptr error) {
 // ---- Lock
 
 void Lock::throw_not_acquired() { throw RuntimeError("Lock is not acquired."); }
+
+std::string Lock::describe_holder(const detail::TaskBase& waiting) const {
+    if (!locked_) return {};
+    const auto& tasks = waiting.get_loop().core().tasks;
+    for (const detail::TaskBase* task = tasks.front(); task; task = tasks.after(*task)) {
+        if (task == holder_) return ", held by " + task->describe();
+    }
+    return ", held by a task that has ended";
+}
 
 // ---- Event
 

@@ -1,8 +1,27 @@
 #include "coil/queues.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
+#include "base/inspection.hpp"
+
 namespace coil::detail {
+
+template <>
+struct LayoutOf<QueueBase> {
+    using Waiter = QueueBase::Wait::Waiter;
+    static constexpr InspectionPath size = {offsetof(Waiter, queue_), offsetof(QueueBase, size_)};
+};
+COIL_INSPECTION_ROWS(queue) = {
+    {"coil::detail::QueueBase::Wait::Waiter", "items", InspectionKind::COUNT, LayoutOf<QueueBase>::size},
+};
+
+std::string QueueBase::Wait::Waiter::describe() const {
+    if (!linked()) return WaitNode::describe();
+    std::string bound = queue_.maxsize_ > 0 ? fmt::format(" of {}", queue_.maxsize_) : "";
+    return fmt::format("{} with {}{} items", WaitNode::describe(), queue_.size_, bound);
+}
 
 void QueueBase::Wait::Waiter::finish() {
     bool exists = leave_queue();

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "base/inspection.hpp"
 #include "coil/exceptions.hpp"
 
 namespace coil::detail {
@@ -42,6 +43,17 @@ class TaskGroupState::AllDone final : public LeafWaiter, public OperationTag {
 
   private:
     TaskGroupState& group_;
+};
+
+template <>
+struct LayoutOf<TaskGroupState> {
+    using Child = TaskGroupState::Child;
+    static constexpr InspectionPath parent = {offsetof(Child, group), offsetof(TaskGroupState, parent_)};
+    static constexpr auto run = &Child::run;
+};
+COIL_INSPECTION_ROWS(task_group) = {
+    {"coil::detail::TaskGroupState::AllDone", "TaskGroup", InspectionKind::NAME, {}},
+    {nullptr, "", InspectionKind::TASK, LayoutOf<TaskGroupState>::parent, LayoutOf<TaskGroupState>::run},
 };
 
 TaskGroupState::~TaskGroupState() {

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/forks.hpp"
+#include "base/inspection.hpp"
 #include "coil/events.hpp"
 #include "loop/inbox.hpp"
 
@@ -319,6 +320,18 @@ void Job::arrive(Runnable& self, How how) {
     job->forget();
     job->arrived();
 }
+
+template <>
+struct LayoutOf<AwaitedJob> {
+    static constexpr std::size_t what = offsetof(AwaitedJob, what_);
+};
+template <>
+struct LayoutOf<WorkerWait> {
+    static constexpr InspectionPath what = {offsetof(WorkerWait, job_), LayoutOf<AwaitedJob>::what};
+};
+COIL_INSPECTION_ROWS(worker_wait) = {
+    {"coil::detail::WorkerWait", "", InspectionKind::STRING, LayoutOf<WorkerWait>::what},
+};
 
 void AwaitedJob::arrived() {
     if (waiter_) {

@@ -137,6 +137,8 @@ class AwaitedJob : public Job {
 
   private:
     friend WorkerWait;
+    template <class>
+    friend struct LayoutOf;
     void arrived() final;
 
     WorkerWait* waiter_ = nullptr;  // the loop's thread only
@@ -158,6 +160,9 @@ class WorkerWait final : public LeafWaiter, public OperationTag {
     std::string describe() const override { return job_.what_; }
 
   private:
+    template <class>
+    friend struct LayoutOf;
+
     void called_off() noexcept override {
         job_.call_off();
         forget();

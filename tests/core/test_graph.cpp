@@ -64,7 +64,7 @@ TEST(CallGraph, has_the_stack_innermost_first_and_what_is_waited_for) {
         auto graph = capture_call_graph(task);
         EXPECT_TRUE(graph.has_value());
         EXPECT_EQ(graph->future, Future<>(task));
-        EXPECT_EQ(graph->waits_for, "sleep(3600s)");
+        EXPECT_EQ(graph->waits_for, "sleep(3600s), due in 3599.000s");
         EXPECT_TRUE(graph->awaited_by.empty());
         EXPECT_EQ(graph->call_stack.size(), 2u);
         if (graph->call_stack.size() == 2) {
@@ -76,7 +76,7 @@ TEST(CallGraph, has_the_stack_innermost_first_and_what_is_waited_for) {
         EXPECT_TRUE(text.starts_with("* Task(name='deep', id=0x")) << text;
         EXPECT_TRUE(contains(text, "\n  + Call stack:\n  |   File '")) << text;
         EXPECT_TRUE(contains(text, "', line " + std::to_string(waiting_line) + ", in async ")) << text;
-        EXPECT_TRUE(contains(text, "\n  + Waiting for: sleep(3600s)\n")) << text;
+        EXPECT_TRUE(contains(text, "\n  + Waiting for: sleep(3600s), due in 3599.000s\n")) << text;
         EXPECT_FALSE(contains(text, "Awaited by")) << text;
         std::ostringstream out;
         print_call_graph(task, out);

@@ -129,6 +129,9 @@ class FutureBase : public Pooled {
     virtual ContextSlot* report_context() noexcept { return nullptr; }
 
   private:
+    template <class>
+    friend struct LayoutOf;
+
     [[noreturn]] void throw_no_result();
     void destroy() noexcept;
     void report_unseen_error() noexcept;

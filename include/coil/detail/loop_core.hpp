@@ -70,6 +70,11 @@ struct LoopCore {
     bool had_signal_handlers = false;  // io's: others have nothing to do with what is the main thread's
     std::function<Task<>(EventLoop&, AnyCoro, const TaskOptions&)> task_factory;
 
+    // Of the process's list of loops, see src/loop/loop_list.hpp.
+    LoopCore* next = nullptr;
+    LoopCore* previous = nullptr;
+    std::atomic<std::int32_t> thread{0};  // the kernel's number of the one that ran it last
+
     std::atomic<bool> running{false};
     std::atomic<bool> closed{false};
     bool stopping = false;

@@ -4,6 +4,7 @@
 // in a coroutine's frame are all Runnables, so queueing one allocates nothing.
 
 #include "coil/detail/pool.hpp"
+#include "coil/fwd.hpp"
 
 namespace coil::detail {
 
@@ -63,6 +64,9 @@ class ReadyQueue {
     }
 
   private:
+    template <class>
+    friend struct LayoutOf;
+
     Runnable* head_ = nullptr;
     Runnable* tail_ = nullptr;
 };

@@ -30,7 +30,7 @@ class StreamWait : public LeafWaiter, private Runnable {
     void wake() noexcept { wake_by(*this); }
 
   protected:
-    /// `function`: "read", for messages.
+    /// `function`: "StreamReader.read", for messages.
     StreamWait(std::shared_ptr<StreamReaderState> state, const char* function) noexcept;
     ~StreamWait();
 
@@ -50,14 +50,14 @@ class StreamWait : public LeafWaiter, private Runnable {
     void check();
     StreamReaderState& state() const noexcept { return *state_; }
     std::shared_ptr<StreamReaderState> take_state() noexcept { return std::move(state_); }
-    const char* function() const noexcept { return function_; }
+
+    std::shared_ptr<StreamReaderState> state_;
+    const char* function_;
 
   private:
     static void run(Runnable& self, How how);
     void enlist() noexcept;
 
-    std::shared_ptr<StreamReaderState> state_;
-    const char* function_;
     std::exception_ptr error_;
 };
 
@@ -67,7 +67,8 @@ class [[nodiscard("co_await it")]] StreamRead final : public Operation<std::stri
     enum class Until : std::uint8_t { SOMETHING, SIZE, END };
 
     StreamRead(std::shared_ptr<StreamReaderState> state, Until until, std::size_t size) noexcept
-        : StreamWait(std::move(state), until == Until::SIZE ? "readexactly" : "read"),
+        : StreamWait(std::move(state),
+                     until == Until::SIZE ? "StreamReader.readexactly" : "StreamReader.read"),
           size_(size),
           until_(until) {}
     StreamRead(StreamRead&& other) noexcept : StreamRead(other.take_state(), other.until_, other.size_) {}
@@ -95,7 +96,7 @@ class [[nodiscard("co_await it")]] StreamRead final : public Operation<std::stri
 class [[nodiscard("co_await it")]] StreamReadInto final : public Operation<std::size_t>, public StreamWait {
   public:
     StreamReadInto(std::shared_ptr<StreamReaderState> state, std::span<std::byte> buffer) noexcept
-        : StreamWait(std::move(state), "read_into"), buffer_(buffer) {}
+        : StreamWait(std::move(state), "StreamReader.read_into"), buffer_(buffer) {}
     StreamReadInto(StreamReadInto&& other) noexcept : StreamReadInto(other.take_state(), other.buffer_) {}
 
     bool await_ready() noexcept { return over(); }

@@ -60,6 +60,9 @@ class TaskName {
     std::string text() const;
 
   private:
+    template <class>
+    friend struct LayoutOf;
+
     std::uintptr_t bits_;  // odd: twice the number; else a std::string*
 };
 
@@ -69,7 +72,7 @@ class TaskBase : public FutureBase, public Runnable, public ListNode {
 
     bool is_task() const noexcept final { return true; }
     bool cancel(std::string_view message) final;
-    int cancelling() const noexcept { return cancel_requests_; }
+    int cancelling() const noexcept { return static_cast<int>(cancel_requests_); }
     int uncancel() noexcept;
 
     std::string get_name() const { return name_.text(); }
@@ -77,6 +80,8 @@ class TaskBase : public FutureBase, public Runnable, public ListNode {
     /// Line 0 where nobody knows.
     const std::source_location& created_at() const noexcept { return created_at_; }
     void set_created_at(const std::source_location& where) noexcept { created_at_ = where; }
+    /// In seconds, to some milliseconds; wrong after 49 days.
+    double age() const noexcept;
     Context get_context();
     ContextSlot& context() noexcept { return given_context_ ? *given_context_->slot : context_; }
 
@@ -122,7 +127,11 @@ class TaskBase : public FutureBase, public Runnable, public ListNode {
     void set_wait_error(std::string_view message);
     [[noreturn]] void throw_wait_error();
     /// Whether this step is to throw, asked by the resumed waiter; resets it.
-    bool take_cancellation() noexcept { return std::exchange(throw_cancelled_, false); }
+    bool take_cancellation() noexcept {
+        bool due = throw_cancelled_;
+        throw_cancelled_ = false;
+        return due;
+    }
     [[noreturn]] void throw_cancellation();
     ReadyQueue& ready() noexcept { return *ready_; }
 
@@ -137,6 +146,9 @@ class TaskBase : public FutureBase, public Runnable, public ListNode {
     std::coroutine_handle<> root_;
 
   private:
+    template <class>
+    friend struct LayoutOf;
+
     static void run(Runnable& self, How how);
     void go_on();
     void step_watched();
@@ -154,10 +166,11 @@ class TaskBase : public FutureBase, public Runnable, public ListNode {
     std::exception_ptr wait_error_;    // the same for a wait called off
     TaskName name_;
     std::source_location created_at_;
-    int cancel_requests_ = 0;
-    bool started_ = false;
-    bool must_cancel_ = false;
-    bool throw_cancelled_ = false;
+    std::uint32_t created_;  // of coarse_milliseconds()
+    std::uint32_t cancel_requests_ : 29 = 0;
+    bool started_ : 1 = false;
+    bool must_cancel_ : 1 = false;
+    bool throw_cancelled_ : 1 = false;
 };
 
 /// The task whose step runs now; RuntimeError outside of one.
@@ -227,9 +240,10 @@ class LeafWaiter : public Waiter {
         if (cancellation_due()) throw_cancelled();
     }
 
+    TaskBase* task_ = nullptr;
+
   private:
     enum class State : std::uint8_t { PENDING, WOKEN, CANCELLED };
-    TaskBase* task_ = nullptr;
     State state_ = State::PENDING;
     bool cancelled_late_ = false;
 };

@@ -33,6 +33,9 @@ class TimerHeap {
     /// The first deadline.
     TimePoint next() const noexcept { return entries_.front().when; }
 
+    /// Of a scheduled one.
+    TimePoint deadline(const Timer& timer) const noexcept { return entries_[timer.index_].when; }
+
     void add(TimePoint when, Timer& timer);
     void remove(Timer& timer) noexcept;
     /// Moves all that are due at `now` to the queue, by deadline, then by order of creation.
@@ -41,6 +44,9 @@ class TimerHeap {
     Timer* pop_any() noexcept;
 
   private:
+    template <class>
+    friend struct LayoutOf;
+
     // The top is never a tombstone, and fewer than half of the entries are.
     class Entry {
       public:

@@ -13,7 +13,7 @@ namespace coil::detail {
 class WaitNode : public LeafWaiter, public ListNode {
   public:
     explicit WaitNode(const char* description) noexcept : description_(description) {}
-    std::string describe() const final { return description_; }
+    std::string describe() const override { return description_; }
 
   protected:
     /// First thing after resumption. False: what was waited for has been destroyed meanwhile, and must not be touched.
@@ -28,7 +28,6 @@ class WaitNode : public LeafWaiter, public ListNode {
         if (linked()) unlink();
     }
 
-  private:
     const char* description_;
 };
 

@@ -1,0 +1,168 @@
+// A program that is stuck in the way that its argument names, for those who look into it. It says "ready" once it is.
+
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <functional>
+#include <iostream>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "coil/coil.hpp"
+
+using namespace coil;
+using namespace std::chrono_literals;
+
+namespace {
+
+void say_ready() { std::cout << "ready" << std::endl; }
+
+// Everybody stands where he will stay.
+Coro<> stand_still() {
+    co_await sleep(20ms);
+    say_ready();
+}
+
+Coro<> take_both(Lock& first, Lock& second) {
+    auto one = co_await first.scoped();
+    co_await sleep(1ms);
+    auto other = co_await second.scoped();
+}
+
+Coro<> locks() {
+    Lock a;
+    Lock b;
+    auto forth = create_task(take_both(a, b), {.name = "a to b"});
+    auto back = create_task(take_both(b, a), {.name = "b to a"});
+    co_await stand_still();
+    co_await forth;
+}
+
+Coro<> wait_for_work(Condition& condition) {
+    co_await condition.acquire();
+    co_await condition.wait();
+    condition.release();
+}
+
+Coro<> lost_wake_up() {
+    Condition condition;
+    co_await condition.acquire();
+    condition.notify();  // nobody waits yet
+    condition.release();
+    auto worker = create_task(wait_for_work(condition), {.name = "worker"});
+    co_await stand_still();
+    co_await worker;
+}
+
+Coro<int> read_answer(Future<int> answer) { co_return co_await answer; }
+
+Coro<> never_set() {
+    auto answer = get_running_loop().create_future<int>();
+    auto reader = create_task(read_answer(answer), {.name = "reader"});
+    co_await stand_still();
+    co_await reader;
+}
+
+Coro<> spin() {
+    co_await sleep(0ms);
+    say_ready();
+    volatile bool forever = true;
+    while (forever) {
+    }
+}
+
+Coro<> busy() {
+    auto spinner = create_task(spin(), {.name = "spinner"});
+    co_await spinner;
+}
+
+Coro<> serve_nobody(StreamReader, StreamWriter) { co_await sleep(1h); }
+
+Coro<> ask(int port) {
+    auto [reader, writer] = co_await open_connection("127.0.0.1", port);
+    co_await reader.readexactly(4);
+}
+
+Coro<> stalled_peer() {
+    auto server = co_await start_server(serve_nobody, "127.0.0.1", 0);
+    int port = server.sockets()[0].getsockname().port;
+    std::cout << port << std::endl;
+    auto client = create_task(ask(port), {.name = "client"});
+    co_await stand_still();
+    co_await client;
+}
+
+Coro<> doze() { co_await sleep(1h); }
+Coro<> gathers() { co_await gather(doze(), doze()); }
+Coro<> in_time(Task<> task) { co_await wait_for(shield(task), 1h); }
+Coro<> for_first(std::vector<Task<>> tasks) {
+    co_await coil::wait(tasks, {.return_when = ReturnWhen::FIRST_COMPLETED});
+}
+Coro<> family() {
+    Queue<int> full(1);
+    full.put_nowait(1);
+    TaskGroup group;
+    auto body = [&]() -> Coro<> {
+        auto gatherer = group.create_task(gathers(), {.name = "gatherer"});
+        auto dozer = group.create_task(doze(), {.name = "dozer"});
+        group.create_task(in_time(dozer), {.name = "in time"});
+        std::vector<Task<>> both{gatherer, dozer};
+        group.create_task(for_first(std::move(both)), {.name = "for first"});
+        auto put = [](Queue<int>& queue) -> Coro<> { co_await queue.put(2); };
+        group.create_task(put(full), {.name = "putter"});
+        group.create_task(stand_still());
+        co_return;
+    };
+    co_await async_with(group, body);
+}
+
+Coro<> many() {
+    TaskGroup group;
+    auto body = [&]() -> Coro<> {
+        for (int i = 0; i < 10'000; ++i) group.create_task(doze(), {.name = "sleeper " + std::to_string(i)});
+        group.create_task(stand_still());
+        co_return;
+    };
+    co_await async_with(group, body);
+}
+
+Coro<int> pass_on(Queue<int>& queue, int depth) {
+    if (depth > 0) co_return co_await pass_on(queue, depth - 1);
+    co_return co_await queue.get();
+}
+
+Coro<> take_some(Queue<int>& queue) {
+    for (int i = 0; i < 10; ++i) co_await pass_on(queue, i);
+}
+
+// Tasks that come and go as fast as they can.
+Coro<> churn() {
+    say_ready();
+    Queue<int> queue(3);
+    for (;;) {
+        auto first = create_task(take_some(queue), {.name = "churning with a name of its own"});
+        auto second = create_task(take_some(queue), {.name = "churning"});
+        for (int i = 0; i < 20; ++i) co_await queue.put(i);
+        co_await gather(first, second);
+    }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    const std::map<std::string, std::function<Coro<>()>> kinds = {
+        {"locks", locks},
+        {"lost wake-up", lost_wake_up},
+        {"never set", never_set},
+        {"busy", busy},
+        {"stalled peer", stalled_peer},
+        {"family", family},
+        {"many", many},
+        {"churn", churn},
+    };
+    auto kind = argc == 2 ? kinds.find(argv[1]) : kinds.end();
+    if (kind == kinds.end()) return 2;
+    run(kind->second());
+}

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+#include <vector>
+
+/// tests/debug/stuck, run beside a test. Killed by the destructor, and with this process.
+class StuckProgram {
+  public:
+    /// Returns when it is stuck. `kind` as in stuck.cpp.
+    explicit StuckProgram(const std::string& kind, const std::string& backend = "epoll");
+    StuckProgram(const StuckProgram&) = delete;
+    StuckProgram& operator=(const StuckProgram&) = delete;
+    ~StuckProgram();
+
+    pid_t pid() const noexcept { return pid_; }
+    /// What it said before "ready".
+    const std::string& output() const noexcept { return output_; }
+    bool alive() const;
+
+  private:
+    pid_t pid_;
+    std::string output_;
+};
+
+struct CommandResult {
+    int exit_code;
+    std::string output;  // and errors
+};
+CommandResult run_command(const std::vector<std::string>& command);
+
+/// Whether this process may look into its children: not in every container.
+bool may_trace();
