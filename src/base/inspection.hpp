@@ -63,8 +63,9 @@ enum class InspectionKind : std::uint32_t {
     CALLABLE,    // DoneCallable*, of a Runnable: has rows itself
 };
 
-/// A fact about objects of one type, or about runnables with one function.
-struct InspectionRow {
+/// A fact about objects of one type, or about runnables with one function. The alignment is a compiler's largest for arrays of
+/// structures: so there are no gaps between the rows of different files.
+struct alignas(64) InspectionRow {
     const char* type;   // the name of the object's dynamic type begins so; null: of a Runnable
     const char* label;  // "held by"
     InspectionKind kind;
