@@ -17,7 +17,6 @@ MAY_INCLUDE = {
     "sync": {"base", "loop", "core"},
     "io": {"base", "loop", "core", "sync"},
     "http": set(),  # and every public header
-    "debug": {"base", "loop", "core"},
     "testing": {"base", "platform", "loop", "core", "sync"},
 }
 
@@ -33,12 +32,11 @@ BACKEND_HEADER = re.compile(r"platform/(uring|epoll)")
 
 # A chapter of include/coil belongs to the layer that implements it.
 CHAPTERS = {
-    "base": "exceptions fwd log contextvars",  # a callback of the loop carries its context
+    "base": "exceptions format fwd log contextvars",  # a callback of the loop carries its context
     "loop": "events",
-    "core": "coroutines contextlib async_generators futures tasks runners stacks",
+    "core": "coroutines contextlib async_generators futures tasks runners stacks graph traceback",
     "sync": "combinators taskgroups timeouts locks queues concurrent executors threads",
     "io": "streams transports protocols sockets dns ssl subprocess process_pool signals files server",
-    "debug": "debug",
 }
 LAYER_OF_CHAPTER = {chapter: layer for layer, chapters in CHAPTERS.items() for chapter in chapters.split()}
 # include/coil/detail: a header named after a chapter belongs to its layer; the others are listed here, or not checked.

@@ -8,6 +8,7 @@
 #include <exception>
 #include <optional>
 #include <source_location>
+#include <string>
 #include <type_traits>
 #include <utility>
 #include <variant>
@@ -17,6 +18,7 @@
 #include "coil/detail/task_base.hpp"
 #include "coil/detail/thread_state.hpp"
 #include "coil/exceptions.hpp"
+#include "coil/format.hpp"
 #include "coil/fwd.hpp"
 
 // Clang turns every transfer between coroutines into a jump, in every build. GCC 12 does not without optimisation or under a
@@ -154,6 +156,7 @@ class CoroPromise<void> final : public PromiseBase {
 };
 
 void report_never_awaited(const PromiseBase& promise) noexcept;
+std::string describe_coroutine(const PromiseBase* promise);
 [[noreturn]] void throw_already_awaited();
 
 /// Marks coil's own plain awaiters that also stand for a Coro: see Operation in detail/operation.hpp.
@@ -187,6 +190,10 @@ class [[nodiscard("a Coro does nothing until it is awaited: co_await it")]] Coro
 
     /// False once it was awaited or moved from.
     explicit operator bool() const noexcept { return static_cast<bool>(handle_); }
+    /// In one line, see format.hpp.
+    std::string describe() const {
+        return detail::describe_coroutine(handle_ ? &handle_.promise() : nullptr);
+    }
 
     /// For coil's own layers: gives up the frame. RuntimeError if it was awaited before.
     std::coroutine_handle<promise_type> release() {
@@ -427,5 +434,8 @@ Coro<detail::BodyResult<std::remove_cvref_t<Body>>> finally(Body body, Cleanup c
         co_return std::move(outcome).value();
     }
 }
+
+template <class T>
+inline constexpr bool detail::DESCRIBED<Coro<T>> = true;
 
 }  // namespace coil

@@ -25,6 +25,7 @@
 #include "coil/detail/loop_core.hpp"
 #include "coil/detail/parameters.hpp"
 #include "coil/exceptions.hpp"
+#include "coil/format.hpp"
 #include "coil/fwd.hpp"
 
 namespace coil {
@@ -44,6 +45,8 @@ class Handle {
     /// The context that the callback runs in.
     Context get_context() const { return state_->get_context(); }
     explicit operator bool() const noexcept { return static_cast<bool>(state_); }
+    /// In one line, see format.hpp.
+    std::string describe() const;
     friend bool operator==(const Handle&, const Handle&) = default;
 
     /// For coil's own layers.
@@ -60,6 +63,8 @@ class TimerHandle : public Handle {
 
     /// The deadline, on the loop's clock.
     TimePoint when() const noexcept { return when_; }
+    /// In one line, see format.hpp.
+    std::string describe() const;
 
     /// For coil's own layers.
     TimerHandle(detail::Ref<detail::CallbackBase> state, TimePoint when) noexcept
@@ -354,6 +359,8 @@ class EventLoop {
     Duration slow_callback_duration = std::chrono::milliseconds(100);
 
     /// "uring", "epoll" or "virtual".
+    /// In one line, see format.hpp.
+    std::string describe() const;
     std::string_view backend() const noexcept;
 
     /// For coil's own layers.
@@ -435,5 +442,12 @@ class EventLoopPolicy {
 EventLoopPolicy& get_event_loop_policy();
 /// Null restores the default. Set it before threads use loops.
 void set_event_loop_policy(std::shared_ptr<EventLoopPolicy> policy);
+
+template <>
+inline constexpr bool detail::DESCRIBED<Handle> = true;
+template <>
+inline constexpr bool detail::DESCRIBED<TimerHandle> = true;
+template <>
+inline constexpr bool detail::DESCRIBED<EventLoop> = true;
 
 }  // namespace coil

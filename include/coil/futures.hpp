@@ -18,6 +18,7 @@
 #include "coil/detail/future_base.hpp"
 #include "coil/detail/task_base.hpp"
 #include "coil/events.hpp"
+#include "coil/format.hpp"
 
 namespace coil {
 
@@ -96,6 +97,8 @@ class [[nodiscard("a dropped Future cannot be awaited")]] Future {
         requires(std::is_void_v<T> && !std::is_void_v<U>)
     Future(const Future<U>& other) noexcept : state_(other.handle()) {}
 
+    /// In one line, see format.hpp.
+    std::string describe() const { return detail::describe_fully(state_.get(), "Future"); }
     bool done() const { return state().done(); }
     bool cancelled() const { return state().cancelled(); }
 
@@ -335,5 +338,8 @@ template <class T>
 struct AwaitTraits<const Task<T>> : FutureAwaitTraits<T, false> {};
 
 }  // namespace detail
+
+template <class T>
+inline constexpr bool detail::DESCRIBED<Future<T>> = true;
 
 }  // namespace coil

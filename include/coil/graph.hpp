@@ -35,6 +35,8 @@ struct CallGraphOptions {
 namespace detail {
 FutureCallGraph capture_call_graph(FutureBase& future, const CallGraphOptions& options);
 std::string format_call_graph(const FutureCallGraph& graph);
+void add_awaited(FutureBase& future, FutureBase& waiter);           // in futures.cpp
+void discard_awaited(FutureBase& future, FutureBase& waiter);       // the same
 void write_call_graph(std::ostream* out, const std::string& text);  // null: std::cerr
 }  // namespace detail
 
@@ -59,6 +61,18 @@ std::string format_call_graph(const Future<T>& future, CallGraphOptions options 
 }
 /// Of the current task; empty outside of one. RuntimeError without a running loop.
 std::string format_call_graph(CallGraphOptions options = {});
+
+/// For waits of your own making, that coil cannot see: from now on, until it is done, `waiter` waits for `future`. Each waits for
+/// another one once.
+template <class T, class U>
+void future_add_to_awaited_by(const Future<T>& future, const Future<U>& waiter) {
+    detail::add_awaited(future.state(), waiter.state());
+}
+/// No longer.
+template <class T, class U>
+void future_discard_from_awaited_by(const Future<T>& future, const Future<U>& waiter) {
+    detail::discard_awaited(future.state(), waiter.state());
+}
 
 /// The same, printed.
 template <class T>

@@ -14,6 +14,7 @@
 
 #include "coil/detail/operation.hpp"
 #include "coil/detail/wait_queue.hpp"
+#include "coil/format.hpp"
 
 namespace coil {
 
@@ -131,6 +132,8 @@ class Lock : detail::LoopBound {
         holder_ = nullptr;
         wake_first();
     }
+    /// In one line, see format.hpp.
+    std::string describe() const;
     /// False also while the lock is promised to a waiter.
     bool locked() const noexcept { return locked_; }
 
@@ -184,6 +187,8 @@ class Event : detail::LoopBound {
 
     /// Wakes all who wait now; they go on even if `clear()` follows before they run.
     void set() noexcept;
+    /// In one line, see format.hpp.
+    std::string describe() const;
     void clear() noexcept { set_ = false; }
     bool is_set() const noexcept { return set_; }
     /// Gives true once the event is set; at once if it is.
@@ -215,6 +220,8 @@ class Condition : detail::LoopBound {
     auto acquire() noexcept { return lock_->acquire(); }
     auto scoped() noexcept { return lock_->scoped(); }
     void release() { lock_->release(); }
+    /// In one line, see format.hpp.
+    std::string describe() const;
     bool locked() const noexcept { return lock_->locked(); }
 
     /// Releases the lock, waits to be notified, takes the lock again, gives true. May return without a notification: look again
@@ -264,6 +271,8 @@ class Semaphore : detail::LoopBound {
         ++value_;
         wake_next();
     }
+    /// In one line, see format.hpp.
+    std::string describe() const;
     /// True if an `acquire()` would wait.
     bool locked() const noexcept { return value_ == 0 || !waiters_.idle(); }
 
@@ -311,6 +320,8 @@ class Barrier {
     Coro<> reset();
     /// Waiters get BrokenBarrierError, and all who come later too, until a reset.
     Coro<> abort();
+    /// In one line, see format.hpp.
+    std::string describe() const;
     std::size_t parties() const noexcept;
     /// How many wait for the others; 0 while they leave.
     std::size_t n_waiting() const noexcept;
@@ -323,5 +334,18 @@ class Barrier {
     class State;
     std::shared_ptr<State> state_;
 };
+
+template <>
+inline constexpr bool detail::DESCRIBED<Lock> = true;
+template <>
+inline constexpr bool detail::DESCRIBED<Event> = true;
+template <>
+inline constexpr bool detail::DESCRIBED<Condition> = true;
+template <>
+inline constexpr bool detail::DESCRIBED<Semaphore> = true;
+template <>
+inline constexpr bool detail::DESCRIBED<BoundedSemaphore> = true;
+template <>
+inline constexpr bool detail::DESCRIBED<Barrier> = true;
 
 }  // namespace coil

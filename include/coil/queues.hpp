@@ -15,6 +15,7 @@
 #include "coil/detail/ring.hpp"
 #include "coil/detail/wait_queue.hpp"
 #include "coil/exceptions.hpp"
+#include "coil/format.hpp"
 #include "coil/locks.hpp"
 
 namespace coil {
@@ -79,6 +80,7 @@ class QueueBase : LoopBound {
         Waiter waiter_;
     };
 
+    std::string describe_as(const char* kind) const;
     explicit QueueBase(std::ptrdiff_t maxsize) noexcept : maxsize_(maxsize) { finished_.set(); }
 
     Wait wait_for_item() noexcept { return Wait(*this, getters_, "Queue.get"); }
@@ -232,6 +234,8 @@ template <class T>
 class Queue : public detail::QueueOf<T, detail::FifoItems<T>> {
   public:
     explicit Queue(std::ptrdiff_t maxsize = 0) : Queue::QueueOf(maxsize) {}
+    /// In one line, see format.hpp.
+    std::string describe() const { return this->describe_as("Queue"); }
 };
 
 /// The smallest item first, by `Compare`.
@@ -240,6 +244,8 @@ class PriorityQueue : public detail::QueueOf<T, detail::HeapItems<T, Compare>> {
   public:
     explicit PriorityQueue(std::ptrdiff_t maxsize = 0, Compare compare = Compare())
         : PriorityQueue::QueueOf(maxsize, std::move(compare)) {}
+    /// In one line, see format.hpp.
+    std::string describe() const { return this->describe_as("PriorityQueue"); }
 };
 
 /// Last in, first out.
@@ -247,6 +253,15 @@ template <class T>
 class LifoQueue : public detail::QueueOf<T, detail::LifoItems<T>> {
   public:
     explicit LifoQueue(std::ptrdiff_t maxsize = 0) : LifoQueue::QueueOf(maxsize) {}
+    /// In one line, see format.hpp.
+    std::string describe() const { return this->describe_as("LifoQueue"); }
 };
+
+template <class T>
+inline constexpr bool detail::DESCRIBED<Queue<T>> = true;
+template <class T, class Compare>
+inline constexpr bool detail::DESCRIBED<PriorityQueue<T, Compare>> = true;
+template <class T>
+inline constexpr bool detail::DESCRIBED<LifoQueue<T>> = true;
 
 }  // namespace coil

@@ -11,6 +11,7 @@
 
 #include "coil/contextvars.hpp"
 #include "coil/events.hpp"
+#include "coil/format.hpp"
 #include "coil/tasks.hpp"
 
 namespace coil {
@@ -42,7 +43,8 @@ class Runner {
     /// Closes; what that throws is logged.
     ~Runner();
 
-    /// Runs the coroutine; gives its result or throws its exception. RuntimeError while a loop runs in this thread.
+    /// Runs the coroutine; gives its result or throws its exception. RuntimeError while a loop runs in this thread. If nobody
+    /// catches the exception, std::terminate prints its traceback first: see traceback.hpp.
     template <class T>
     T run(Coro<T> coro, RunnerRunOptions options = {}) {
         begin();
@@ -55,6 +57,8 @@ class Runner {
             return std::move(*static_cast<T*>(task.state().value()));
         }
     }
+    /// In one line, see format.hpp.
+    std::string describe() const;
     /// The loop, made on demand. RuntimeError after `close()`.
     EventLoop& get_loop();
     /// Cancels all tasks and waits for them, reports their failures, closes asynchronous generators, closes the loop.
@@ -92,5 +96,8 @@ T run(Coro<T> coro, RunOptions options = {}) {
         return result;
     }
 }
+
+template <>
+inline constexpr bool detail::DESCRIBED<Runner> = true;
 
 }  // namespace coil

@@ -10,6 +10,7 @@
 
 #include "coil/connections.hpp"
 #include "coil/coroutines.hpp"
+#include "coil/format.hpp"
 #include "coil/fwd.hpp"
 #include "coil/sockets.hpp"
 
@@ -56,6 +57,8 @@ class Server {
     /// another call.
     Coro<> serve_forever();
     bool is_serving() const;
+    /// In one line, see format.hpp.
+    std::string describe() const;
     /// Closes all live connections, with what they have buffered and over TLS with its end; or aborts them.
     void close_clients();
     void abort_clients();
@@ -110,5 +113,8 @@ auto EventLoop::create_unix_server(Factory factory, std::string path, Options op
     static_assert(detail::check_factory<StreamingProtocol, Factory>());
     return detail::create_unix_server(this, std::move(factory), std::move(path), options);
 }
+
+template <>
+inline constexpr bool detail::DESCRIBED<Server> = true;
 
 }  // namespace coil

@@ -10,6 +10,7 @@
 
 #include "coil/coroutines.hpp"
 #include "coil/events.hpp"
+#include "coil/format.hpp"
 #include "coil/fwd.hpp"
 
 namespace coil {
@@ -28,6 +29,8 @@ struct SocketAddress {
     std::uint32_t scope_id = 0;
 
     friend bool operator==(const SocketAddress&, const SocketAddress&) = default;
+    /// "('127.0.0.1', 80)", as Python shows it; see format.hpp.
+    std::string describe() const;
 };
 
 /// "('127.0.0.1', 80)", as Python shows it.
@@ -39,6 +42,8 @@ class TransportSocket {
     explicit TransportSocket(int fd) noexcept : fd_(fd) {}
 
     int fileno() const noexcept { return fd_; }
+    /// In one line, see format.hpp.
+    std::string describe() const;
     int family() const;
     int type() const;
     SocketAddress getsockname() const;
@@ -87,5 +92,12 @@ class Socket : public TransportSocket {
     /// Gives the descriptor away.
     int detach() noexcept { return std::exchange(fd_, -1); }
 };
+
+template <>
+inline constexpr bool detail::DESCRIBED<SocketAddress> = true;
+template <>
+inline constexpr bool detail::DESCRIBED<TransportSocket> = true;
+template <>
+inline constexpr bool detail::DESCRIBED<Socket> = true;
 
 }  // namespace coil

@@ -26,6 +26,7 @@
 #include "coil/coroutines.hpp"
 #include "coil/detail/stream_waits.hpp"
 #include "coil/detail/wait_queue.hpp"
+#include "coil/format.hpp"
 #include "coil/futures.hpp"
 #include "coil/fwd.hpp"
 #include "coil/protocols.hpp"
@@ -59,6 +60,8 @@ class StreamReader {
     /// The next line, or nothing at the end: `while (auto line = co_await reader.next())`.
     Coro<std::optional<std::string>> next();
 
+    /// In one line, see format.hpp.
+    std::string describe() const;
     /// True if the stream has ended and everything was read.
     bool at_eof() const;
     /// False: of no stream, as `Process::stdout_()` without a pipe. Every other call is a RuntimeError then.
@@ -101,6 +104,8 @@ class StreamWriter {
     }
     /// Waits while the write buffer is above its mark. Throws what broke the connection; ConnectionResetError after its loss.
     detail::Drain drain() { return detail::Drain(state()); }
+    /// In one line, see format.hpp.
+    std::string describe() const;
     bool can_write_eof() const;
     /// Ends the writing side; the peer reads the end, and may still answer.
     void write_eof();
@@ -244,5 +249,10 @@ Coro<Server> start_unix_server(F client_connected, std::string path, UnixServerO
     return detail::start_unix_stream_server(detail::client_callback(std::move(client_connected)),
                                             std::move(path), options);
 }
+
+template <>
+inline constexpr bool detail::DESCRIBED<StreamReader> = true;
+template <>
+inline constexpr bool detail::DESCRIBED<StreamWriter> = true;
 
 }  // namespace coil

@@ -22,6 +22,7 @@
 #include "coil/coroutines.hpp"
 #include "coil/detail/parameters.hpp"
 #include "coil/events.hpp"
+#include "coil/format.hpp"
 #include "coil/fwd.hpp"
 #include "coil/protocols.hpp"
 #include "coil/streams.hpp"
@@ -125,6 +126,8 @@ class ProcessTransport;
 class Process {
   public:
     int pid() const noexcept;
+    /// In one line, see format.hpp.
+    std::string describe() const;
     /// Nothing while it runs; -N after signal N.
     std::optional<int> returncode() const noexcept;
     /// Until the child has ended; gives its return code. Any number of tasks may wait.
@@ -186,5 +189,8 @@ auto EventLoop::subprocess_shell(Factory factory, std::string command, Options o
     return detail::with_protocol_type<SubprocessTransport, detail::ProtocolOf<Factory>>(
         detail::subprocess_shell(*this, std::move(factory), std::move(command), options));
 }
+
+template <>
+inline constexpr bool detail::DESCRIBED<Process> = true;
 
 }  // namespace coil

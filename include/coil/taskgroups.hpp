@@ -11,6 +11,7 @@
 
 #include "coil/coroutines.hpp"
 #include "coil/detail/list.hpp"
+#include "coil/format.hpp"
 #include "coil/tasks.hpp"
 
 namespace coil {
@@ -28,6 +29,7 @@ class TaskGroupState : public Pooled {
     void cancel();
     EventLoop& check_accepting() const;
     void add(FutureBase& task);
+    std::string describe() const;
 
   private:
     template <class>
@@ -69,6 +71,8 @@ class TaskGroup {
     /// Ends the children and the body; the block then ends without CancelledError. Before the entry: takes effect there. After
     /// the exit: nothing.
     void cancel() { state_->cancel(); }
+    /// In one line, see format.hpp.
+    std::string describe() const { return state_->describe(); }
 
     TaskGroup& enter() {
         state_->enter();
@@ -79,5 +83,8 @@ class TaskGroup {
   private:
     std::unique_ptr<detail::TaskGroupState> state_;
 };
+
+template <>
+inline constexpr bool detail::DESCRIBED<TaskGroup> = true;
 
 }  // namespace coil

@@ -29,6 +29,8 @@ class Task : public Future<T> {
     Task(AnyCoro coro, EventLoop& loop, const TaskOptions& options)
         requires std::is_void_v<T>;
 
+    /// In one line, see format.hpp.
+    std::string describe() const { return detail::describe_fully(this->handle().get(), "Task"); }
     /// Asks the task to stop: CancelledError is thrown at its current or next `co_await`. Returns false only if the task is
     /// already done. The task may refuse; see `cancelling()`.
     bool cancel(std::string_view message = {}) { return this->state().cancel(message); }
@@ -319,5 +321,8 @@ decltype(auto) EventLoop::run_until_complete(A&& awaitable) {
     check_closed();
     return detail::run_awaitable(*this, std::forward<A>(awaitable));
 }
+
+template <class T>
+inline constexpr bool detail::DESCRIBED<Task<T>> = true;
 
 }  // namespace coil

@@ -9,6 +9,7 @@
 #include "coil/detail/loop_core.hpp"
 #include "coil/events.hpp"
 #include "coil/exceptions.hpp"
+#include "coil/format.hpp"
 #include "coil/fwd.hpp"
 
 namespace coil {
@@ -23,6 +24,8 @@ class Timeout {
 
     /// The deadline on the loop's clock; nothing: no limit.
     std::optional<TimePoint> when() const noexcept { return when_; }
+    /// In one line, see format.hpp.
+    std::string describe() const;
     /// Moves the deadline; one that has passed fires in the next turn. RuntimeError unless the block is being run.
     void reschedule(std::optional<TimePoint> when);
     /// True once the deadline has fired, also while the block still unwinds.
@@ -55,5 +58,8 @@ template <class D>
 Timeout timeout_at(std::chrono::time_point<std::chrono::steady_clock, D> when) {
     return timeout_at(std::optional<TimePoint>(detail::to_time_point(when)));
 }
+
+template <>
+inline constexpr bool detail::DESCRIBED<Timeout> = true;
 
 }  // namespace coil

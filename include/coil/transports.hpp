@@ -3,14 +3,17 @@
 // Transports: one connection each, made by the loop, driven by a protocol. All are used from the loop's thread only.
 
 #include <any>
+#include <concepts>
 #include <cstddef>
 #include <initializer_list>
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <utility>
 
+#include "coil/format.hpp"
 #include "coil/fwd.hpp"
 #include "coil/protocols.hpp"
 
@@ -28,6 +31,8 @@ class BaseTransport {
     ///             "compression" (empty: never used)
     virtual std::any get_extra_info(std::string_view name) const = 0;
     virtual bool is_closing() const = 0;
+    /// In one line, see format.hpp.
+    std::string describe() const;
     /// Reads no more, writes what is buffered, then calls `connection_lost(nullptr)`. Idempotent.
     virtual void close() = 0;
 };
@@ -113,5 +118,8 @@ struct Connected {
     std::shared_ptr<T> transport;
     std::shared_ptr<P> protocol;
 };
+
+template <std::derived_from<BaseTransport> T>
+inline constexpr bool detail::DESCRIBED<T> = true;
 
 }  // namespace coil

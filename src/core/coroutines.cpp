@@ -1,5 +1,7 @@
 #include "coil/coroutines.hpp"
 
+#include <fmt/format.h>
+
 #include <string>
 
 #include "coil/events.hpp"
@@ -16,6 +18,13 @@ void report_never_awaited(const PromiseBase& promise) noexcept {
                                    std::to_string(made.line()) + ")");
     } catch (...) {  // no memory for a warning
     }
+}
+
+std::string describe_coroutine(const PromiseBase* promise) {
+    if (!promise) return "<Coro awaited>";
+    const std::source_location& where = promise->where();
+    return fmt::format("<Coro {} at {}:{}, not begun>", where.function_name(), where.file_name(),
+                       where.line());
 }
 
 void throw_already_awaited() {

@@ -231,6 +231,74 @@ void FutureBase::awaited(std::vector<FutureBase*>& futures) const {
     }
 }
 
+namespace {
+
+std::string describe_state(const FutureBase& future) {
+    if (future.cancelled()) return "cancelled";
+    if (future.done()) {
+        const std::exception_ptr& error = future.stored_error();
+        return error ? "failed with " + describe_exception(error) : "finished";
+    }
+    if (!future.is_task()) return "pending";
+    const auto& task = static_cast<const TaskBase&>(future);
+    if (thread_state.task == &task) return "running";
+    const Waiter* waiter = task.waiting_on();
+    return waiter ? "waiting for " + waiter->describe() : "ready";
+}
+
+/// What this future waits for, told by who waits: see future_add_to_awaited_by().
+class AwaitedEdge final : public DoneCallable {
+  public:
+    explicit AwaitedEdge(FutureBase& future) : future_(&future) {}
+    void call(FutureBase&) override {}
+    const std::type_info& type() const noexcept override { return typeid(AwaitedEdge); }
+    FutureBase* awaited() const noexcept override { return future_.get(); }
+
+  private:
+    template <class>
+    friend struct detail::LayoutOf;
+
+    Ref<FutureBase> future_;
+};
+
+}  // namespace
+
+template <>
+struct LayoutOf<AwaitedEdge> {
+    static constexpr InspectionPath future = {offsetof(AwaitedEdge, future_)};
+};
+COIL_INSPECTION_ROWS(awaited_edge) = {
+    {"coil::detail::(anonymous namespace)::AwaitedEdge", "", InspectionKind::FUTURE,
+     LayoutOf<AwaitedEdge>::future},
+};
+
+std::string describe_fully(const FutureBase* future, std::string_view kind) {
+    if (!future) return fmt::format("<{} empty>", kind);
+    if (!future->is_task()) return fmt::format("<Future {}>", describe_state(*future));
+    const auto& task = static_cast<const TaskBase&>(*future);
+    const std::source_location& made = task.created_at();
+    std::string where = made.line() ? fmt::format(", created at {}:{}", made.file_name(), made.line()) : "";
+    return fmt::format("<Task '{}' {}{}>", task.get_name(), describe_state(task), where);
+}
+
+void add_awaited(FutureBase& future, FutureBase& waiter) {
+    if (!waiter.done() && !waiter.told_awaited(future))
+        waiter.add_done_callback(Ref<DoneCallable>(new AwaitedEdge(future)), {});
+}
+
+void discard_awaited(FutureBase& future, FutureBase& waiter) {
+    if (DoneCallable* edge = waiter.told_awaited(future)) waiter.remove_done_callback(*edge);
+}
+
+DoneCallable* FutureBase::told_awaited(const FutureBase& future) const noexcept {
+    for (DoneNode* node = first_; node; node = node->next()) {
+        if (!node->keeps_) continue;
+        DoneCallable& callable = *static_cast<CallbackNode*>(node)->callable;
+        if (callable.type() == typeid(AwaitedEdge) && callable.awaited() == &future) return &callable;
+    }
+    return nullptr;
+}
+
 std::string FutureBase::describe() const {
     return done() ? (cancelled() ? "Future (cancelled)" : "Future (finished)") : "Future";
 }

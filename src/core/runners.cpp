@@ -1,8 +1,14 @@
 #include "coil/runners.hpp"
 
+#include <fmt/format.h>
+
 #include <csignal>
+#include <cstdlib>
+#include <exception>
+#include <mutex>
 
 #include "coil/log.hpp"
+#include "coil/traceback.hpp"
 #include "loop/hooks.hpp"
 #include "loop/signal_routes.hpp"
 
@@ -15,6 +21,26 @@ void check_no_running_loop() {
 }
 
 namespace {
+
+std::terminate_handler terminate_before = nullptr;
+
+/// The exception's way is known only here: the text that a program ends with by itself has its type and message.
+[[noreturn]] void report_and_terminate() {
+    if (std::exception_ptr error = std::current_exception()) {
+        try {
+            print_exception(error);
+        } catch (...) {  // nothing more can be said
+        }
+    }
+    terminate_before();
+    std::abort();
+}
+
+/// An exception leaves run(). If nobody catches it, its traceback is printed.
+void report_if_uncaught() noexcept {
+    static std::once_flag once;
+    std::call_once(once, [] { terminate_before = std::set_terminate(&report_and_terminate); });
+}
 
 /// SIGINT during a run: the first cancels the main task, the next throws out of the loop. A loop that is stuck in a callback
 /// sees neither: the third unseen one ends the process, see signal_routes.cpp.
@@ -75,6 +101,10 @@ class Countdown final : public DoneCallable {
 
 }  // namespace detail
 
+std::string Runner::describe() const {
+    return fmt::format("<Runner {}>", closed_ ? "closed" : loop_ ? loop_->describe() : "without a loop yet");
+}
+
 Runner::~Runner() {
     try {
         close();
@@ -114,7 +144,12 @@ void Runner::run_task(detail::FutureBase& task) {
     detail::InterruptScope interrupts(*loop_, task);
     detail::run_until_done(*loop_, task, true);
     if (task.cancelled() && interrupts.interrupted() && main_task.uncancel() == 0) throw KeyboardInterrupt();
-    task.check_result();
+    try {
+        task.check_result();
+    } catch (...) {
+        detail::report_if_uncaught();
+        throw;
+    }
 }
 
 void Runner::cancel_all_tasks() {

@@ -89,6 +89,8 @@ void check_port(int port) {
 
 }  // namespace detail
 
+std::string SocketAddress::describe() const { return to_string(*this); }
+
 std::string to_string(const SocketAddress& address) {
     bool is_path = address.port == 0 && (address.host.empty() || address.host.front() == '\0' ||
                                          address.host.find('/') != std::string::npos);

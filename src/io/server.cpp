@@ -394,6 +394,15 @@ Coro<> Server::wait_closed() { return state_->wait_closed(); }
 Coro<> Server::start_serving() { return detail::start_and_yield(state_); }
 Coro<> Server::serve_forever() { return state_->serve_forever(); }
 bool Server::is_serving() const { return state_->serving(); }
+std::string Server::describe() const {
+    std::string places;
+    for (const TransportSocket& socket : sockets()) places += " " + to_string(socket.getsockname());
+    return fmt::format("<Server {}{}>",
+                       is_serving()     ? "serving on"
+                       : places.empty() ? "closed"
+                                        : "not serving yet on",
+                       places);
+}
 void Server::close_clients() { state_->close_clients(); }
 void Server::abort_clients() { state_->abort_clients(); }
 std::vector<TransportSocket> Server::sockets() const { return state_->sockets(); }

@@ -38,6 +38,10 @@ void TransportSocket::setsockopt(int level, int option, int value) const {
     if (::setsockopt(fd_, level, option, &value, sizeof value) < 0) throw_os_error(errno);
 }
 
+std::string TransportSocket::describe() const {
+    return fd_ < 0 ? "<Socket closed>" : fmt::format("<Socket descriptor {}>", fd_);
+}
+
 int TransportSocket::family() const { return getsockopt(SOL_SOCKET, SO_DOMAIN); }
 int TransportSocket::type() const { return getsockopt(SOL_SOCKET, SO_TYPE); }
 

@@ -36,6 +36,7 @@ class StreamReaderState final : public DirectReader {
         if (cut_off_) std::rethrow_exception(exception_);
         return eof_;
     }
+    bool eof() const noexcept { return eof_; }
     bool at_eof() const noexcept { return eof_ && data().empty(); }
     const std::exception_ptr& exception() const noexcept { return exception_; }
     void check() const {
@@ -491,6 +492,12 @@ void StreamReader::throw_no_stream(const char* which) {
 }
 
 bool StreamReader::at_eof() const { return state()->at_eof(); }
+std::string StreamReader::describe() const {
+    if (!state_) return "<StreamReader of no stream>";
+    return fmt::format(
+        "<StreamReader {} bytes{}{}>", state_->data().size(), state_->eof() ? ", at the end" : "",
+        state_->exception() ? ", failed with " + describe_exception(state_->exception()) : std::string());
+}
 void StreamReader::feed_data(std::string_view data) { state()->feed(data); }
 void StreamReader::feed_eof() { state()->feed_eof(); }
 void StreamReader::set_exception(std::exception_ptr error) { state()->set_exception(std::move(error)); }
@@ -622,6 +629,11 @@ StreamWriter::StreamWriter(std::shared_ptr<Transport> transport,
                                                          std::move(protocol),
                                                          reader ? reader->state() : nullptr)) {}
 
+std::string StreamWriter::describe() const {
+    if (!state_) return "<StreamWriter of no stream>";
+    return fmt::format("<StreamWriter {} bytes to be written, {}>",
+                       state_->transport->get_write_buffer_size(), state_->transport->describe());
+}
 bool StreamWriter::can_write_eof() const { return state()->transport->can_write_eof(); }
 void StreamWriter::write_eof() { state()->transport->write_eof(); }
 void StreamWriter::close() { state()->transport->close(); }

@@ -1,5 +1,7 @@
 #include "coil/subprocess.hpp"
 
+#include <fmt/format.h>
+
 #include "coil/combinators.hpp"
 #include "coil/exceptions.hpp"
 #include "io/process_transport.hpp"
@@ -108,6 +110,10 @@ Coro<Process> create_subprocess_shell(std::string command, SubprocessOptions opt
 Process::Process(std::shared_ptr<detail::ProcessTransport> transport) noexcept
     : transport_(std::move(transport)) {}
 
+std::string Process::describe() const {
+    auto code = returncode();
+    return fmt::format("<Process {} {}>", pid(), code ? fmt::format("ended with {}", *code) : "running");
+}
 int Process::pid() const noexcept { return transport_->get_pid(); }
 std::optional<int> Process::returncode() const noexcept { return transport_->get_returncode(); }
 Coro<int> Process::wait() { return detail::wait_for_end(transport_); }

@@ -1,5 +1,7 @@
 #include "coil/events.hpp"
 
+#include <fmt/format.h>
+
 #include <csignal>
 #include <cstdlib>
 #include <string>
@@ -65,6 +67,24 @@ EventLoop::~EventLoop() {
     core_.destroying = true;
     if (detail::loop_hooks.destroy_tasks) detail::loop_hooks.destroy_tasks(*this);
     core_.anchor->loop = nullptr;
+}
+
+std::string Handle::describe() const {
+    return !state_ ? "<Handle empty>" : cancelled() ? "<Handle cancelled>" : "<Handle>";
+}
+
+std::string TimerHandle::describe() const {
+    if (!state_) return "<TimerHandle empty>";
+    return fmt::format("<TimerHandle {}at {:.3f}s>", cancelled() ? "cancelled, " : "",
+                       std::chrono::duration<double>(when_.time_since_epoch()).count());
+}
+
+std::string EventLoop::describe() const {
+    return fmt::format("<EventLoop {}, {}{}>", backend(),
+                       is_closed()    ? "closed"
+                       : is_running() ? "running"
+                                      : "not running",
+                       core_.debug ? ", debug" : "");
 }
 
 std::string_view EventLoop::backend() const noexcept { return core_.poller->name(); }

@@ -1,5 +1,7 @@
 #include "coil/locks.hpp"
 
+#include <fmt/format.h>
+
 #include <string>
 
 #include "base/inspection.hpp"
@@ -50,6 +52,32 @@ void report_failed_release(std::exception_ptr error) {
 // ---- Lock
 
 void Lock::throw_not_acquired() { throw RuntimeError("Lock is not acquired."); }
+
+namespace {
+
+std::string describe_waiters(const detail::WaitQueue& waiters) {
+    return waiters.empty() ? "" : fmt::format(", {} waiting", waiters.size());
+}
+
+}  // namespace
+
+std::string Lock::describe() const {
+    return fmt::format("<Lock {}{}>", locked_ ? "locked" : "unlocked", describe_waiters(waiters_));
+}
+std::string Event::describe() const {
+    return fmt::format("<Event {}{}>", set_ ? "set" : "not set", describe_waiters(waiters_));
+}
+std::string Condition::describe() const {
+    return fmt::format("<Condition {}{}>", locked() ? "locked" : "unlocked", describe_waiters(waiters_));
+}
+std::string Semaphore::describe() const {
+    std::string bound = bound_ >= 0 ? fmt::format(" of {}", bound_) : "";
+    return fmt::format("<{} {}{}{}>", bound_ >= 0 ? "BoundedSemaphore" : "Semaphore", value_, bound,
+                       describe_waiters(waiters_));
+}
+std::string Barrier::describe() const {
+    return fmt::format("<Barrier {} of {}{}>", n_waiting(), parties(), broken() ? ", broken" : "");
+}
 
 std::string Lock::describe_holder(const detail::TaskBase& waiting) const {
     if (!locked_) return {};

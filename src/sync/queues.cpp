@@ -33,6 +33,15 @@ void QueueBase::Wait::Waiter::finish() {
     if (!exists) throw_destroyed();
 }
 
+std::string QueueBase::describe_as(const char* kind) const {
+    std::string bound = maxsize_ > 0 ? fmt::format(" of {}", maxsize_) : "";
+    auto count = [](const char* who, const WaitQueue& queue) {
+        return queue.empty() ? std::string() : fmt::format(", {} {}", queue.size(), who);
+    };
+    return fmt::format("<{} {}{} items{}{}{}>", kind, size_, bound, count("getting", getters_),
+                       count("putting", putters_), shut_down_ ? ", shut down" : "");
+}
+
 void QueueBase::task_done() {
     if (unfinished_ == 0) throw ValueError("task_done() called too many times");
     if (--unfinished_ == 0) finished_.set();

@@ -1,5 +1,7 @@
 #include "coil/taskgroups.hpp"
 
+#include <fmt/format.h>
+
 #include <utility>
 
 #include "base/inspection.hpp"
@@ -63,6 +65,13 @@ TaskGroupState::~TaskGroupState() {
         if (!child->future->done()) child->future->remove_waiter(*child);
         delete child;
     }
+}
+
+std::string TaskGroupState::describe() const {
+    std::size_t count = 0;
+    for (Child* child = children_.front(); child; child = children_.after(*child)) ++count;
+    const char* state = !loop_ ? ", not entered" : aborting_ ? ", ending its tasks" : "";
+    return fmt::format("<TaskGroup {} unfinished tasks{}>", count, state);
 }
 
 void TaskGroupState::enter() {

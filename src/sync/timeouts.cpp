@@ -1,5 +1,7 @@
 #include "coil/timeouts.hpp"
 
+#include <fmt/format.h>
+
 #include <string>
 
 #include "coil/tasks.hpp"
@@ -11,6 +13,13 @@ namespace {
 const char* const NAMES[] = {"created", "active", "expiring", "expired", "finished"};
 
 }  // namespace
+
+std::string Timeout::describe() const {
+    std::string limit =
+        when_ ? fmt::format(" at {:.3f}s", std::chrono::duration<double>(when_->time_since_epoch()).count())
+              : "";
+    return fmt::format("<Timeout {}{}>", NAMES[static_cast<int>(state_)], limit);
+}
 
 Timeout::Timeout(Timeout&& other) noexcept : when_(other.when_) {}
 

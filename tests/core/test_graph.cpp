@@ -113,6 +113,35 @@ TEST(CallGraph, goes_up_through_combinators) {
               "child < parent");
 }
 
+TEST(CallGraph, goes_up_through_waits_of_the_program_s_own) {
+    auto main = []() -> Coro<> {
+        Task<> child = create_task(calls(), {.name = "child"});
+        Task<> task = create_task(sleep(1h), {.name = "task"});
+        Future<int> future = get_running_loop().create_future<int>();
+        EXPECT_EQ(chain(*capture_call_graph(child)), "child");
+        future_add_to_awaited_by(child, task);
+        future_add_to_awaited_by(child, task);
+        EXPECT_EQ(chain(*capture_call_graph(child)), "child < task");
+        EXPECT_EQ(capture_call_graph(child)->awaited_by.size(), 1u);
+        future_discard_from_awaited_by(child, task);
+        future_discard_from_awaited_by(child, task);
+        EXPECT_EQ(chain(*capture_call_graph(child)), "child");
+
+        // Through a future that a task waits for, until it is done.
+        future_add_to_awaited_by(child, future);
+        auto wait_for_it = [](Future<int> it) -> Coro<> { co_await it; };
+        Task<> waiter = create_task(wait_for_it(future), {.name = "waiter"});
+        co_await sleep(1s);
+        EXPECT_EQ(chain(*capture_call_graph(child)), "child < future < waiter");
+        future.set_result(1);
+        co_await waiter;
+        EXPECT_EQ(chain(*capture_call_graph(child)), "child");
+        future_add_to_awaited_by(child, future);  // done: it waits for nothing
+        EXPECT_EQ(chain(*capture_call_graph(child)), "child");
+    };
+    run_virtual(main());
+}
+
 TEST(CallGraph, goes_up_through_a_task_group) {
     std::string names;
     auto main = [&]() -> Coro<> {

@@ -2,11 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <csignal>
 #include <source_location>
 #include <sstream>
 #include <string>
 #include <vector>
 
+#include "support/child.hpp"
 #include "support/errors.hpp"
 #include "support/reports.hpp"
 #include "support/run.hpp"
@@ -264,6 +266,28 @@ TEST(Traceback, of_a_deep_recursion_keeps_the_innermost) {
         EXPECT_TRUE(entries.back().thrown_here);
     };
     run_virtual(main());
+}
+
+TEST(Traceback, is_printed_when_nobody_catches_what_run_throws) {
+    ChildResult result = in_child([]() noexcept {
+        run_virtual(calls());
+        return 0;
+    });
+    EXPECT_EQ(result.signal, SIGABRT);
+    EXPECT_TRUE(contains(result.output, "Traceback (most recent call last):\n")) << result.output;
+    EXPECT_TRUE(contains(result.output, ", in ")) << result.output;
+    EXPECT_TRUE(contains(result.output, "coil::ValueError: deep down")) << result.output;
+
+    // Who catches it sees nothing of that.
+    ChildResult caught = in_child([] {
+        try {
+            run_virtual(calls());
+        } catch (const ValueError&) {
+        }
+        return 0;
+    });
+    EXPECT_EQ(caught.exit_code, 0);
+    EXPECT_EQ(caught.output, "");
 }
 
 TEST(Traceback, is_empty_for_what_passed_no_coroutine) {

@@ -112,6 +112,8 @@ class FutureBase : public Pooled {
     virtual std::string describe() const;
     /// Adds the futures that this one waits for: of a task, of gather's future, of a shield.
     virtual void awaited(std::vector<FutureBase*>& futures) const;
+    /// Of add_awaited(): the callback that says that this one waits for `future`; null if there is none.
+    DoneCallable* told_awaited(const FutureBase& future) const noexcept;
 
   protected:
     virtual ~FutureBase();
@@ -149,5 +151,8 @@ class FutureBase : public Pooled {
     bool trail_kept_ = false;    // of the error: see traceback.hpp
     bool unseen_error_ = false;  // an exception that nobody has looked at: reported when the last owner goes
 };
+
+/// "<Task 'x' waiting for Event.wait, created at x.cpp:12>". Null: of an empty handle of this kind.
+std::string describe_fully(const FutureBase* future, std::string_view kind);
 
 }  // namespace coil::detail

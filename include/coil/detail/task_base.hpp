@@ -93,6 +93,7 @@ class TaskBase : public FutureBase, public Runnable, public ListNode {
     std::string describe() const override;
     void awaited(std::vector<FutureBase*>& futures) const final {
         if (waiting_on_) waiting_on_->awaited(futures);
+        FutureBase::awaited(futures);
     }
 
     /// Begins: queues the first step, or runs it at once.

@@ -3,6 +3,7 @@
 // Tasks that wait for a lock, a permit, an item: a list of nodes in their frames, oldest first. As in asyncio, a node stays in
 // the list after it was woken or called off, until its task goes on: that is what keeps newcomers from overtaking.
 
+#include <cstddef>
 #include <string>
 
 #include "coil/detail/list.hpp"
@@ -41,6 +42,11 @@ class WaitQueue {
         return true;
     }
     bool empty() const noexcept { return nodes_.empty(); }
+    std::size_t size() const noexcept {
+        std::size_t count = 0;
+        for (WaitNode* node = nodes_.front(); node; node = nodes_.after(*node)) ++count;
+        return count;
+    }
     void push(WaitNode& node) noexcept { nodes_.push_back(node); }
     WaitNode* front() const noexcept { return nodes_.front(); }
     /// Wakes the first one that still waits; false if there is none.
