@@ -354,9 +354,23 @@ class EventLoop {
     // ---- debugging
 
     bool get_debug() const noexcept { return core_.debug; }
-    void set_debug(bool debug) noexcept { core_.debug = debug; }
-    /// Debug mode warns of callbacks, and of steps of tasks, that run for this long or longer, in real time.
+    void set_debug(bool debug) noexcept {
+        core_.debug = debug;
+        core_.watched = debug || core_.tracer;
+    }
+    /// Debug mode warns of callbacks, and of steps of tasks, that run for this long or longer, in real time; a trace marks them.
     Duration slow_callback_duration = std::chrono::milliseconds(100);
+
+    /// Writes what happens from the next turn on into a file, for Perfetto (ui.perfetto.dev), Chrome and `coil trace summary`: a track
+    /// for each task with its runs and waits, one for the loop, wake-ups as arrows. In real time, also on virtual time. OSError if
+    /// the file cannot be opened, RuntimeError while the loop is traced already. A forked child does not go on with it.
+    ///
+    /// `COIL_TRACE=path` in the environment does the same when a loop runs for the first time; the second loop of the process
+    /// writes to `path.2`, and so on. In a forked child the number of its process comes first: `path.1234`, `path.1234.2`.
+    void start_tracing(const std::string& path);
+    /// Ends the trace, as closing the loop does. No effect without one.
+    void stop_tracing();
+    bool is_tracing() const noexcept;
 
     /// "uring", "epoll" or "virtual".
     /// In one line, see format.hpp.
@@ -409,7 +423,8 @@ class EventLoop {
 
     void run_turns();
     void run_once();
-    unsigned run_batch_watched(detail::Runnable* last);
+    void run_once_watched();
+    void fill_queue();
     void poll();
     void queue_due_timers();
     void drop_everything();

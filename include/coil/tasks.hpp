@@ -225,11 +225,13 @@ class SleepWaiter final : public LeafWaiter, private Timer {
     void await_resume() { throw_if_cancelled(); }
     std::string describe() const final;
 
+    /// Queue function: the time has come.
+    static void run(Runnable& self, How how);
+
   private:
     template <class>
     friend struct LayoutOf;
 
-    static void run(Runnable& self, How how);
     void begin();
     void called_off() noexcept final;
 

@@ -11,7 +11,7 @@
 #include "coil/traceback.hpp"
 #include "core/trails.hpp"
 #include "loop/report.hpp"
-#include "loop/slow_watch.hpp"
+#include "loop/run_watch.hpp"
 
 namespace coil {
 
@@ -40,7 +40,7 @@ struct CallbackNode final : DoneNode, Pooled {
             if (EventLoop* loop = future->loop_if_alive())
                 report_callback_error(*loop, type_name(node->callable->type()), std::current_exception(), {});
         }
-        describe_if_slow(
+        describe_run(
             [&] { return fmt::format("<{} of {}>", type_name(node->callable->type()), future->describe()); });
     }
 

@@ -8,9 +8,9 @@
 #include "coil/async_generators.hpp"
 #include "coil/log.hpp"
 #include "core/inspection.hpp"
+#include "core/step_watch.hpp"
 #include "core/trails.hpp"
 #include "loop/hooks.hpp"
-#include "loop/slow_watch.hpp"
 
 namespace coil {
 
@@ -45,6 +45,9 @@ void destroy_tasks(EventLoop& loop) {
 
 [[maybe_unused]] const bool hooked = [] {
     loop_hooks.destroy_tasks = &destroy_tasks;
+    loop_hooks.name_run = [](Runnable::Function function) {
+        return function == &SleepWaiter::run ? "the timer of a sleep" : nullptr;
+    };
     return true;
 }();
 
@@ -187,17 +190,8 @@ void TaskBase::run(Runnable& self, How how) {
 
 void TaskBase::step_watched() {
     Ref<TaskBase> keep(this);
-    std::source_location from = innermost_->where();
+    StepWatch watch(*this);
     go_on();
-    describe_if_slow([&] {
-        auto place = [](const std::source_location& at) {
-            return fmt::format("{}:{}", at.file_name(), at.line());
-        };
-        const PromiseBase* now = innermost_;
-        return fmt::format("<{} running from {} in {} to {}>", describe(), place(from), from.function_name(),
-                           now ? fmt::format("{} in {}", place(now->where()), now->where().function_name())
-                               : std::string("its end"));
-    });
 }
 
 void TaskBase::go_on() {

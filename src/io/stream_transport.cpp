@@ -13,7 +13,7 @@
 #include "coil/futures.hpp"
 #include "coil/log.hpp"
 #include "loop/descriptors.hpp"
-#include "loop/slow_watch.hpp"
+#include "loop/run_watch.hpp"
 
 namespace coil {
 
@@ -138,7 +138,7 @@ void StreamTransport::run(Runnable& self, How how) {
         }
     }
     if ((watch.ready & WRITABLE) && !transport.lost_) transport.write_ready();
-    describe_if_slow([&] {
+    describe_run([&] {
         const StreamingProtocol* protocol = transport.protocol_.get();
         return fmt::format("<{} on descriptor {} with {}>", transport.kind(), watch.fd,
                            protocol ? type_name(typeid(*protocol)) : std::string("no protocol any more"));

@@ -6,7 +6,7 @@
 #include "base/type_name.hpp"
 #include "coil/events.hpp"
 #include "loop/report.hpp"
-#include "loop/slow_watch.hpp"
+#include "loop/run_watch.hpp"
 
 namespace coil {
 
@@ -48,7 +48,7 @@ void CallbackBase::run(Runnable& self, How how) {
         report_callback_error(*callback.loop_, type_name(callback.callable_type()), std::current_exception(),
                               Handle(owner));
     }
-    describe_if_slow([&] { return "<Handle " + type_name(callback.callable_type()) + ">"; });
+    describe_run([&] { return "<Handle " + type_name(callback.callable_type()) + ">"; });
     if (!callback.repeats_ && callback.live_) {
         callback.live_ = false;
         callback.drop();

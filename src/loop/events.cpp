@@ -11,7 +11,8 @@
 #include "loop/hooks.hpp"
 #include "loop/inbox.hpp"
 #include "loop/loop_list.hpp"
-#include "loop/slow_watch.hpp"
+#include "loop/run_watch.hpp"
+#include "loop/tracer.hpp"
 #include "platform/poller.hpp"
 
 namespace coil {
@@ -55,7 +56,7 @@ EventLoop::EventLoop(std::unique_ptr<detail::Poller> poller) {
     core_.poller = std::move(poller);
     core_.poller->attach_wakeup(core_.inbox->wakeup_fd());
     core_.anchor = detail::Ref<detail::LoopAnchor>(new detail::LoopAnchor{this});
-    core_.debug = debug_wanted();
+    set_debug(debug_wanted());
 }
 
 EventLoop::~EventLoop() {
@@ -127,6 +128,7 @@ void EventLoop::check_can_run() const {
 
 void EventLoop::run_forever() {
     check_can_run();
+    if (!std::exchange(core_.has_run, true)) detail::trace_by_environment(*this);
     RunningScope running(*this);
     run_turns();
 }
@@ -138,18 +140,26 @@ void EventLoop::run_turns() {
     core_.poller->flush();
 }
 
+inline void EventLoop::fill_queue() {
+    if (core_.ready.empty() || core_.poller->watching() || !core_.inbox->empty()) poll();  // 1 and 2
+    if (!core_.timers.empty()) queue_due_timers();                                         // 3
+}
+
+namespace {
+
+constexpr unsigned LONG_BATCH = 32;
+
+}  // namespace
+
 // One turn, in the order that ARCHITECTURE.md describes under the same numbers.
 void EventLoop::run_once() {
-    detail::ReadyQueue& ready = core_.ready;
-    if (ready.empty() || core_.poller->watching() || !core_.inbox->empty()) poll();  // 1 and 2
-    if (!core_.timers.empty()) queue_due_timers();                                   // 3
+    if (core_.watched) [[unlikely]]
+        return run_once_watched();
+    fill_queue();  // 1, 2 and 3
 
+    detail::ReadyQueue& ready = core_.ready;
     detail::Runnable* last = ready.back();  // 4
     unsigned count = 0;
-    if (core_.debug) [[unlikely]] {
-        count = run_batch_watched(last);
-        last = nullptr;
-    }
     while (last) {  // 5
         detail::Runnable& next = ready.pop();
         // The node may be gone or queued again once it has run.
@@ -157,23 +167,29 @@ void EventLoop::run_once() {
         next.function_(next, detail::Runnable::How::RUN);
         ++count;
     }
-    constexpr unsigned LONG_BATCH = 32;
     core_.busy_turn = count >= LONG_BATCH;
 }  // 6: run_turns() looks at the stop flag
 
-/// Step 5 in debug mode.
-unsigned EventLoop::run_batch_watched(detail::Runnable* last) {
-    detail::SlowWatch watch(slow_callback_duration);
+/// The same in debug mode, and for a trace.
+void EventLoop::run_once_watched() {
+    if (core_.tracer && !core_.tracer->active()) stop_tracing();
+    bool sleeps = core_.ready.empty() && !core_.stopping;
+    auto began = detail::Tracer::Clock::now();
+    fill_queue();
+    if (sleeps && core_.tracer) core_.tracer->slept(began, detail::Tracer::Clock::now());
+
+    detail::RunWatch watch(core_, slow_callback_duration);
+    detail::Runnable* last = core_.ready.back();
     unsigned count = 0;
     while (last) {
         detail::Runnable& next = core_.ready.pop();
         if (&next == last) last = nullptr;
-        watch.begin();
+        watch.begin(next);
         next.function_(next, detail::Runnable::How::RUN);
         watch.end();
         ++count;
     }
-    return count;
+    core_.busy_turn = count >= LONG_BATCH;
 }
 
 void EventLoop::poll() {
@@ -210,6 +226,7 @@ void EventLoop::stop() { core_.stopping = true; }
 void EventLoop::close() {
     if (is_running()) throw RuntimeError("Cannot close a running event loop");
     if (is_closed()) return;
+    stop_tracing();
     core_.closed.store(true, std::memory_order_relaxed);
     drop_everything();
 }

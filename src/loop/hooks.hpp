@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 
+#include "coil/detail/runnable.hpp"
 #include "coil/fwd.hpp"
 
 namespace coil::detail {
@@ -22,6 +23,9 @@ struct LoopHooks {
     void (*destroy_tasks)(EventLoop& loop) = nullptr;
     /// core: the exception that is reported, with its traceback.
     std::string (*format_exception)(const ExceptionContext& context) = nullptr;
+    /// core: what runs by this queue function, of those that do not describe themselves; null for others.
+    const char* (*name_run)(Runnable::Function function) = [](Runnable::Function) -> const
+        char* { return nullptr; };
 };
 
 extern constinit LoopHooks loop_hooks;

@@ -159,5 +159,6 @@ class Wakeup {
 
 /// The thread that the kernel gives the process's signals to first.
 bool in_main_thread() noexcept;
+int process_id() noexcept;
 
 }  // namespace coil::detail

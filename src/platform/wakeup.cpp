@@ -23,5 +23,6 @@ void Wakeup::wake() noexcept {
 }
 
 bool in_main_thread() noexcept { return ::getpid() == ::gettid(); }
+int process_id() noexcept { return ::getpid(); }
 
 }  // namespace coil::detail

@@ -24,6 +24,7 @@ class FutureBase;
 class Inbox;
 class Poller;
 class TaskBase;
+class Tracer;
 
 template <class>
 inline constexpr bool IS_CORO = false;
@@ -58,6 +59,7 @@ struct LoopCore {
     std::shared_ptr<Inbox> inbox;  // shared with whoever posts: it may outlive the loop
     std::unique_ptr<Descriptors> descriptors;
     Ref<LoopAnchor> anchor;
+    Ref<Tracer> tracer;  // null: nothing is traced
 
     List<TaskBase> tasks;  // not done yet; each holds a reference of the loop's
     List<AsyncGeneratorBase> asyncgens;
@@ -81,6 +83,8 @@ struct LoopCore {
     unsigned awaited_elsewhere = 0;  // waits for other threads: virtual time stands still meanwhile
     bool destroying = false;         // tasks are being taken down: nobody can be woken any more
     bool debug = false;
+    bool watched = false;  // in debug mode or traced: each callback is looked at
+    bool has_run = false;
     bool busy_turn = false;  // the last batch was long: a poll costs little beside it
 };
 

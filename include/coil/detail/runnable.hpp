@@ -24,6 +24,7 @@ struct Runnable {
 class ReadyQueue {
   public:
     bool empty() const noexcept { return head_ == nullptr; }
+    Runnable* front() const noexcept { return head_; }
     Runnable* back() const noexcept { return tail_; }
 
     void push(Runnable& node) noexcept {

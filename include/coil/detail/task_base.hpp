@@ -120,7 +120,7 @@ class TaskBase : public FutureBase, public Runnable, public ListNode {
     bool cancellation_due() const noexcept { return must_cancel_; }
     /// Runs the coroutine until it suspends or ends.
     void step() {
-        if (thread_state.slow_watch) [[unlikely]]
+        if (thread_state.run_watch) [[unlikely]]
             return step_watched();
         go_on();
     }
