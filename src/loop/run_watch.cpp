@@ -26,6 +26,7 @@ void RunWatch::begin(const Runnable& next) noexcept {
         back_ = core_.ready.back();
         stepped_ = nullptr;
         what_.clear();
+        describing_ = {};
         arrow_ = tracer_->popped(next);
     }
     running_ = true;
@@ -33,8 +34,10 @@ void RunWatch::begin(const Runnable& next) noexcept {
 }
 
 void RunWatch::describe(std::string what) {
-    if (to_be_warned_of()) describe_slow(what);
-    if (tracer_) what_ = std::move(what);
+    if (warns_ && slow(asked_ - began_)) describe_slow(what);
+    if (!tracer_) return;
+    what_ = std::move(what);
+    describing_ += Clock::now() - asked_;
 }
 
 void RunWatch::end() {
@@ -61,8 +64,8 @@ void RunWatch::trace(Clock::time_point ended) {
     tracer.attempt([&] {
         if (!stepped_ || !what_.empty()) {
             stepped_ = nullptr;
-            slice_ = {0, began_, ended};
-            tracer.callback(slice_, what_.empty() ? name() : what_, slow(ended - began_));
+            slice_ = {0, began_, ended - describing_};
+            tracer.callback(slice_, what_.empty() ? name() : what_, slow(slice_.ended - began_));
         }
         if (arrow_) tracer.arrow_ends(slice_, arrow_);
         for (const Runnable* node = back_ ? back_->next_ : core_.ready.front(); node; node = node->next_)

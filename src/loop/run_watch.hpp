@@ -32,7 +32,11 @@ class RunWatch {
     bool slow(Clock::duration took) const noexcept { return took >= limit_; }
     bool to_be_warned_of() const noexcept { return warns_ && slow(Clock::now() - began_); }
 
-    /// Called by who runs a callback, when that is over.
+    /// Asked by who runs a callback, when that is over; then describe() must follow.
+    bool wants_description() noexcept {
+        asked_ = Clock::now();
+        return tracer_ || (warns_ && slow(asked_ - began_));
+    }
     void describe(std::string what);
     /// For the warning. The innermost description is the best one, and comes first.
     void describe_slow(std::string what) {
@@ -55,6 +59,7 @@ class RunWatch {
     const bool warns_;
     bool running_ = false;
     Clock::time_point began_;
+    Clock::time_point asked_;
     Runnable::Function function_ = nullptr;
     std::string slow_what_;
 
@@ -65,6 +70,7 @@ class RunWatch {
     const Runnable* stepped_ = nullptr;  // the task whose step it was
     Tracer::Slice slice_;                // that step
     std::string what_;                   // the outermost description
+    Clock::duration describing_{};       // is no part of it
     std::uint64_t arrow_ = 0;            // that ends here
 };
 
@@ -72,7 +78,7 @@ class RunWatch {
 template <class What>
 void describe_run(const What& what) {
     RunWatch* watch = thread_state.run_watch;
-    if (watch && (watch->tracer() || watch->to_be_warned_of())) [[unlikely]]
+    if (watch && watch->wants_description()) [[unlikely]]
         watch->describe(what());
 }
 

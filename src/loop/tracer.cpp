@@ -49,7 +49,12 @@ void append(fmt::memory_buffer& buffer, std::string_view text) {
 }  // namespace
 
 void append_json(fmt::memory_buffer& buffer, std::string_view text) {
+    auto plain = [](char c) { return c >= ' ' && c != '"' && c != '\\' && c < '\x7f'; };
     while (!text.empty()) {
+        auto special = std::find_if_not(text.begin(), text.end(), plain);
+        append(buffer, {text.begin(), special});
+        text.remove_prefix(static_cast<std::size_t>(special - text.begin()));
+        if (text.empty()) return;
         char c = text[0];
         std::size_t length = sequence_length(text);
         if (c == '"' || c == '\\') {
@@ -57,14 +62,14 @@ void append_json(fmt::memory_buffer& buffer, std::string_view text) {
             buffer.push_back(c);
         } else if (c == '\n') {
             append(buffer, "\\n");
-        } else if (static_cast<unsigned char>(c) < 0x20) {
+        } else if (length == 1) {
             fmt::format_to(std::back_inserter(buffer), "\\u{:04x}", static_cast<unsigned>(c));
         } else if (length == 0) {
             append(buffer, "\\ufffd");
         } else {
             append(buffer, text.substr(0, length));
         }
-        text.remove_prefix(length == 0 ? 1 : length);
+        text.remove_prefix(std::max<std::size_t>(length, 1));
     }
 }
 
