@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "coil/coroutines.hpp"
 #include "coil/log.hpp"
 
@@ -27,23 +29,26 @@ const std::source_location& place_of_program(const PromiseBase& innermost) {
 }  // namespace
 
 std::string_view function_of(std::string_view signature) {
-    std::string_view text = signature.substr(0, signature.find(" [with "));  // GCC's
-    std::size_t end = text.rfind(')');
-    if (end == std::string_view::npos) return signature;
-    // From the back: out of the parameters, then to the space in front of the name.
+    std::string_view text = signature.substr(0, signature.find(" ["));  // a template's arguments
+    std::size_t end = text.size();
+    std::size_t close = text.rfind(')');
+    bool parameters = close != std::string_view::npos && (close + 1 == end || text[close + 1] == ' ');
+    if (parameters) text = text.substr(0, close + 1);  // without "const"
+    // From the back: over the parameters, and then to the space in front of the name.
+    end = text.size();
     int depth = 0;
-    std::size_t parameters = 0;
-    for (std::size_t i = end + 1; i-- > 0;) {
+    for (std::size_t i = end; i-- > 0;) {
         char c = text[i];
         if (c == ')' || c == '>' || c == '}') {
             ++depth;
         } else if (c == '(' || c == '<' || c == '{') {
-            if (--depth == 0 && parameters == 0) parameters = i;
+            --depth;
+            if (depth == 0 && std::exchange(parameters, false)) end = i;
         } else if (c == ' ' && depth == 0) {
-            return text.substr(i + 1, parameters - i - 1);
+            return text.substr(i + 1, end - i - 1);
         }
     }
-    return text.substr(0, parameters);
+    return text.substr(0, end);
 }
 
 StepWatch::StepWatch(TaskBase& task)
