@@ -1,4 +1,4 @@
-#include "trace_summary.hpp"
+#include "tools/coil/trace_summary.hpp"
 
 #include <fmt/format.h>
 
