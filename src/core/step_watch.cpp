@@ -100,6 +100,8 @@ void StepWatch::trace(Tracer& tracer, Tracer::Track& track, Tracer::Time ended) 
         tracer.forget_track(&task_);
     } else if (const Waiter* waiter = task_.waiting_on()) {
         track.waits_on = waiter->describe();
+        // The wait's own length says it, and waits of one kind should have one name.
+        if (auto due = track.waits_on.find(", due in "); due != std::string::npos) track.waits_on.resize(due);
         track.waits_since = ended;
     }
 }

@@ -116,7 +116,7 @@ TEST(Tracing, a_step_inside_a_queue_is_shown_where_the_program_is) {
     EXPECT_EQ(runs[1]["args"]["from"], at_line(line));
     auto waits = trace.waits("consumer");
     ASSERT_EQ(waits.size(), 1u);
-    EXPECT_EQ(waits[0]["name"], "Queue.get");
+    EXPECT_EQ(waits[0]["name"], "Queue.get with 0 items");
 }
 
 TEST(Tracing, a_wait_lasts_from_one_run_to_the_next_and_says_on_what) {
