@@ -14,6 +14,7 @@
 
 #include "tools/coil/show.hpp"
 #include "tools/coil/snapshot.hpp"
+#include "tools/coil/trace_summary.hpp"
 
 namespace {
 
@@ -22,14 +23,16 @@ constexpr int MISUSED = 2;
 
 constexpr std::string_view USAGE = R"(usage: coil ps [--json] PID|CORE
        coil pstree [--json] PID|CORE
+       coil trace summary [--all] [--json] FILE
 
-Shows the tasks of another program that uses coil, or of one that has left a core file. The program is stopped
-while it is read, and need not help.
+ps and pstree show the tasks of another program that uses coil, or of one that has left a core file. The program is
+stopped while it is read, and need not help.
 
-  ps            a table: each task with its state, age, place, coroutines and what it waits for
-  pstree        a tree: who awaits whom, through every coroutine
-  --json        all that is known, for other programs
-  --no-colour   also on a terminal; so does the environment variable NO_COLOR
+  ps             a table: each task with its state, age, place, coroutines and what it waits for
+  pstree         a tree: who awaits whom, through every coroutine
+  trace summary  who used the time of a loop, from the file that COIL_TRACE or start_tracing() wrote
+  --json         all that is known, for other programs
+  --no-colour    no colours on a terminal either; NO_COLOR in the environment does the same
 )";
 
 int misused(std::string_view why) {
@@ -86,5 +89,7 @@ int main(int argc, char** argv) {
         fmt::print(stderr, "coil: {}\n", e.what());
         return FAILED;
     }
+    if (command == "trace" && !rest.empty() && rest.front() == "summary")
+        return coil::tools::trace_summary(rest.subspan(1));
     return misused(fmt::format("unknown command '{}'", command));
 }

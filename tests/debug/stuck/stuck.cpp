@@ -19,15 +19,15 @@ namespace {
 
 void say_ready() { std::cout << "ready" << std::endl; }
 
-// Everybody stands where he will stay.
-Coro<> stand_still() {
-    co_await sleep(20ms);
-    say_ready();
+// Some turns later everybody stands where he will stay; who calls this too.
+void say_ready_later(int turns = 20) {
+    if (turns == 0) return say_ready();
+    get_running_loop().call_soon([turns] { say_ready_later(turns - 1); });
 }
 
 Coro<> take_both(Lock& first, Lock& second) {
     auto one = co_await first.scoped();
-    co_await sleep(1ms);
+    co_await sleep(0ms);
     auto other = co_await second.scoped();
 }
 
@@ -36,7 +36,7 @@ Coro<> locks() {
     Lock b;
     auto forth = create_task(take_both(a, b), {.name = "a to b"});
     auto back = create_task(take_both(b, a), {.name = "b to a"});
-    co_await stand_still();
+    say_ready_later();
     co_await forth;
 }
 
@@ -52,7 +52,7 @@ Coro<> lost_wake_up() {
     condition.notify();  // nobody waits yet
     condition.release();
     auto worker = create_task(wait_for_work(condition), {.name = "worker"});
-    co_await stand_still();
+    say_ready_later();
     co_await worker;
 }
 
@@ -61,7 +61,7 @@ Coro<int> read_answer(Future<int> answer) { co_return co_await answer; }
 Coro<> never_set() {
     auto answer = get_running_loop().create_future<int>();
     auto reader = create_task(read_answer(answer), {.name = "reader"});
-    co_await stand_still();
+    say_ready_later();
     co_await reader;
 }
 
@@ -82,6 +82,7 @@ Coro<> serve_nobody(StreamReader, StreamWriter) { co_await sleep(1h); }
 
 Coro<> ask(int port) {
     auto [reader, writer] = co_await open_connection("127.0.0.1", port);
+    say_ready_later();
     co_await reader.readexactly(4);
 }
 
@@ -90,7 +91,6 @@ Coro<> stalled_peer() {
     int port = server.sockets()[0].getsockname().port;
     std::cout << port << std::endl;
     auto client = create_task(ask(port), {.name = "client"});
-    co_await stand_still();
     co_await client;
 }
 
@@ -112,9 +112,9 @@ Coro<> family() {
         group.create_task(for_first(std::move(both)), {.name = "for first"});
         auto put = [](Queue<int>& queue) -> Coro<> { co_await queue.put(2); };
         group.create_task(put(full), {.name = "putter"});
-        group.create_task(stand_still());
         co_return;
     };
+    say_ready_later();
     co_await async_with(group, body);
 }
 
@@ -122,9 +122,9 @@ Coro<> many() {
     TaskGroup group;
     auto body = [&]() -> Coro<> {
         for (int i = 0; i < 10'000; ++i) group.create_task(doze(), {.name = "sleeper " + std::to_string(i)});
-        group.create_task(stand_still());
         co_return;
     };
+    say_ready_later();
     co_await async_with(group, body);
 }
 
