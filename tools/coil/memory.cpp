@@ -287,7 +287,7 @@ bool StoppedProcess::stop_new_threads() {
         if (::ptrace(PTRACE_SEIZE, thread, nullptr, nullptr) != 0) {
             if (errno == ESRCH) continue;  // it has ended
             // A debugger that has stopped it keeps it still for us, too.
-            if (process_status(pid_, "State").starts_with("t")) return false;
+            if (process_status(thread, "State").starts_with("t")) continue;
             if (errno == EPERM && process_status(pid_, "TracerPid") != "0")
                 throw Failure(fmt::format("process {} is being traced by process {}", pid_,
                                           process_status(pid_, "TracerPid")));
