@@ -18,3 +18,6 @@ install(FILES
     "${PROJECT_BINARY_DIR}/coilConfigVersion.cmake"
     "${PROJECT_SOURCE_DIR}/cmake/Findliburing.cmake"
     DESTINATION "${COIL_CONFIG_DIR}")
+
+# It looks for the program in ../../../bin from where it is.
+install(FILES "${PROJECT_SOURCE_DIR}/tools/gdb/coil.py" DESTINATION "${CMAKE_INSTALL_DATADIR}/coil/gdb")

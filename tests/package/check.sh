@@ -11,6 +11,11 @@ rm -rf "$work"
 mkdir -p "$work"
 cmake --install "$build" --prefix "$work/prefix" > "$work/install.log"
 
+found=$(env -u COIL_PROGRAM gdb -batch -nx -x "$work/prefix/share/coil/gdb/coil.py" -ex 'python print(find_program())')
+[[ $found == "$(realpath "$work/prefix/bin/coil")" ]]
+"$found" --help > /dev/null
+echo "the program coil is installed, and gdb's script finds it"
+
 consume() {  # name, extra arguments of the configuration
     local name=$1
     shift

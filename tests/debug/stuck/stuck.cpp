@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "coil/coil.hpp"
+#include "debug/stuck/objects.hpp"
 
 using namespace coil;
 using namespace std::chrono_literals;
@@ -137,6 +138,8 @@ Coro<> take_some(Queue<int>& queue) {
     for (int i = 0; i < 10; ++i) co_await pass_on(queue, i);
 }
 
+Coro<> some_objects() { co_await make_objects(say_ready); }
+
 // Tasks that come and go as fast as they can.
 Coro<> churn() {
     say_ready();
@@ -161,6 +164,7 @@ int main(int argc, char** argv) {
         {"family", family},
         {"many", many},
         {"churn", churn},
+        {"objects", some_objects},
     };
     auto kind = argc == 2 ? kinds.find(argv[1]) : kinds.end();
     if (kind == kinds.end()) return 2;
