@@ -212,6 +212,7 @@ void freeze_support() {
     if (!text) return;
     int fd = std::atoi(text);
     ::unsetenv(detail::WORKER_FD);
+    ::unsetenv("COIL_TRACE");  // the file is the parent's
     // A program that a function leaves behind would keep the worker's end from being seen.
     ::fcntl(fd, F_SETFD, FD_CLOEXEC);
     detail::serve(fd);
