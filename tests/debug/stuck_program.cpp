@@ -87,3 +87,13 @@ bool may_trace() {
     }();
     return may;
 }
+
+bool core_files_are_small() {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    return false;
+#elif defined(__has_feature)
+    return !__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer);
+#else
+    return true;
+#endif
+}

@@ -32,3 +32,5 @@ CommandResult run_command(const std::vector<std::string>& command);
 
 /// Whether this process may look into its children: not in every container.
 bool may_trace();
+/// False where a core file would have the terabytes of a sanitizer's shadow memory.
+bool core_files_are_small();
