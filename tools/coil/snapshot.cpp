@@ -106,14 +106,14 @@ class Reader {
 
     // ---- objects
 
-    /// The demangled name of the object's class; empty where it has none that makes sense.
+    /// The demangled name of the object's class. Unreadable where there is none: that is not remembered.
     const std::string& type_of(Address object) {
         Address table = memory_.pointer(object);
-        auto [found, is_new] = types_.try_emplace(table);
-        if (is_new) {
+        auto found = types_.find(table);
+        if (found == types_.end()) {
             Address info = memory_.pointer(table - sizeof(Address));
             Address name = memory_.pointer(info + sizeof(Address));
-            found->second = demangle(checked_text(memory_.text(name)).c_str());
+            found = types_.emplace(table, demangle(checked_text(memory_.text(name)).c_str())).first;
         }
         return found->second;
     }
