@@ -36,7 +36,8 @@ std::terminate_handler terminate_before = nullptr;
     std::abort();
 }
 
-/// An exception leaves run(). If nobody catches it, its traceback is printed.
+/// An exception is about to leave run(). If nobody catches it, its traceback is printed. To be called before it is thrown: an
+/// exception that meets a noexcept function calls the handler that was set when it was thrown.
 void report_if_uncaught() noexcept {
     static std::once_flag once;
     std::call_once(once, [] { terminate_before = std::set_terminate(&report_and_terminate); });
@@ -144,12 +145,8 @@ void Runner::run_task(detail::FutureBase& task) {
     detail::InterruptScope interrupts(*loop_, task);
     detail::run_until_done(*loop_, task, true);
     if (task.cancelled() && interrupts.interrupted() && main_task.uncancel() == 0) throw KeyboardInterrupt();
-    try {
-        task.check_result();
-    } catch (...) {
-        detail::report_if_uncaught();
-        throw;
-    }
+    if (task.cancelled() || task.stored_error()) detail::report_if_uncaught();
+    task.check_result();
 }
 
 void Runner::cancel_all_tasks() {
