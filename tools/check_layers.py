@@ -42,7 +42,7 @@ LAYER_OF_CHAPTER = {chapter: layer for layer, chapters in CHAPTERS.items() for c
 # include/coil/detail: a header named after a chapter belongs to its layer; the others are listed here, or not checked.
 DETAILS = {
     "base": "bytes list pool ref runnable thread_state timer_heap",
-    "loop": "callback loop_core",
+    "loop": "callback creation_place loop_core",
     "core": "box future_base task_base operation",
     "sync": "wait_queue future_chain",
     "io": "stream_waits",

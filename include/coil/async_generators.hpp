@@ -17,6 +17,7 @@
 #include "coil/detail/operation.hpp"
 #include "coil/events.hpp"
 #include "coil/exceptions.hpp"
+#include "coil/format.hpp"
 
 namespace coil {
 
@@ -61,6 +62,7 @@ class AsyncGeneratorBase : public PromiseBase, public ListNode {
     Coro<> throw_in(std::exception_ptr error);
     /// The name of the generator's function.
     const char* name() const noexcept { return name_ ? name_ : where_.function_name(); }
+    std::string describe() const;
 
     /// Runs the generator to its next co_yield or its end.
     class Resume : public Awaiter, public OperationTag {
@@ -166,6 +168,8 @@ class [[nodiscard]] AsyncGenerator {
     }
     /// Ends the generator: GeneratorExit is thrown at its co_yield, and what it cleans up may await.
     Coro<> aclose() { return promise().close(); }
+    /// In one line, see format.hpp.
+    std::string describe() const { return promise_ ? promise_->describe() : "<AsyncGenerator empty>"; }
 
   private:
     friend promise_type;
@@ -199,5 +203,8 @@ class [[nodiscard]] AsyncGenerator {
 
     detail::Ref<promise_type> promise_;
 };
+
+template <class T>
+inline constexpr bool detail::DESCRIBED<AsyncGenerator<T>> = true;
 
 }  // namespace coil

@@ -20,6 +20,7 @@
 #include "coil/combinators.hpp"
 #include "coil/detail/box.hpp"
 #include "coil/exceptions.hpp"
+#include "coil/format.hpp"
 #include "coil/fwd.hpp"
 
 namespace coil::detail {
@@ -54,6 +55,7 @@ class ConcurrentState : public std::enable_shared_from_this<ConcurrentState> {
     void check_result(std::optional<Duration> timeout);
     /// Waits; null where there is a value.
     std::exception_ptr exception(std::optional<Duration> timeout);
+    std::string describe() const;
     /// It is done and has an error; does not count as seen.
     bool failed() const;
     /// The error of one that is FINISHED; counts as seen.
@@ -152,6 +154,9 @@ class [[nodiscard("a dropped Future's exception is only logged")]] Future {
                 std::invoke(f, Future(std::static_pointer_cast<detail::ConcurrentResult<T>>(state)));
             });
     }
+
+    /// In one line, see format.hpp.
+    std::string describe() const { return state_->describe(); }
 
     // ---- for those who write an executor
 
@@ -296,3 +301,6 @@ AsCompleted<T> as_completed(std::vector<Future<T>> futures, std::optional<Durati
 }
 
 }  // namespace coil::concurrent
+
+template <class T>
+inline constexpr bool coil::detail::DESCRIBED<coil::concurrent::Future<T>> = true;

@@ -17,6 +17,7 @@
 #include "coil/detail/ref.hpp"
 #include "coil/detail/thread_state.hpp"
 #include "coil/exceptions.hpp"
+#include "coil/format.hpp"
 #include "coil/fwd.hpp"
 
 namespace coil {
@@ -121,6 +122,8 @@ class Context {
     template <class T>
     T operator[](const ContextVar<T>& var) const;
     std::size_t size() const noexcept;
+    /// In one line, see format.hpp.
+    std::string describe() const;
 
     friend bool operator==(const Context& a, const Context& b) noexcept {
         return a.state_->slot == b.state_->slot;
@@ -171,6 +174,8 @@ class Token {
         if (!old_) return std::nullopt;
         return static_cast<detail::TypedContextValue<T>&>(*old_).value;
     }
+    /// In one line, see format.hpp.
+    std::string describe() const { return "<Token of '" + var_->name() + (used_ ? "', used>" : "'>"); }
 
   private:
     friend class ContextVar<T>;
@@ -193,6 +198,8 @@ class ContextVar {
     ContextVar& operator=(const ContextVar&) = delete;
 
     const std::string& name() const noexcept { return name_; }
+    /// In one line, see format.hpp.
+    std::string describe() const { return "<ContextVar '" + name_ + "'>"; }
 
     /// The value in the current context, else the default; LookupError without either.
     T get() const {
@@ -242,5 +249,12 @@ T Context::operator[](const ContextVar<T>& var) const {
     if (!value) throw LookupError("context variable '" + var.name() + "' is not set in this context");
     return static_cast<detail::TypedContextValue<T>*>(value)->value;
 }
+
+template <>
+inline constexpr bool detail::DESCRIBED<Context> = true;
+template <class T>
+inline constexpr bool detail::DESCRIBED<ContextVar<T>> = true;
+template <class T>
+inline constexpr bool detail::DESCRIBED<Token<T>> = true;
 
 }  // namespace coil

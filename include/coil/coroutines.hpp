@@ -306,6 +306,10 @@ using AwaitResult = typename AwaitTraits<A>::Result;
 
 }  // namespace detail
 
+namespace detail {
+std::string describe_outcome(const std::exception_ptr& error);
+}  // namespace detail
+
 /// How something ended: with a value, an error or a cancellation. What `try_await` and `gather(return_exceptions, …)` give.
 /// Reads like a finished Future, or like std::expected.
 template <class T>
@@ -351,6 +355,8 @@ class Outcome {
         return error ? *error : nullptr;
     }
     std::exception_ptr error() const noexcept { return exception(); }
+    /// In one line, see format.hpp.
+    std::string describe() const { return detail::describe_outcome(exception()); }
 
   private:
     void check() const {
@@ -437,5 +443,8 @@ Coro<detail::BodyResult<std::remove_cvref_t<Body>>> finally(Body body, Cleanup c
 
 template <class T>
 inline constexpr bool detail::DESCRIBED<Coro<T>> = true;
+
+template <class T>
+inline constexpr bool detail::DESCRIBED<Outcome<T>> = true;
 
 }  // namespace coil

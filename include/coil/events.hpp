@@ -198,7 +198,7 @@ class EventLoop {
     // ---- futures and tasks (core/)
 
     template <class T = void>
-    Future<T> create_future();
+    Future<T> create_future(std::source_location where = std::source_location::current());
     template <class T>
     Task<T> create_task(Coro<T> coro, TaskOptions options = {},
                         std::source_location where = std::source_location::current());
@@ -373,9 +373,9 @@ class EventLoop {
     bool is_tracing() const noexcept;
 
     /// "uring", "epoll" or "virtual".
+    std::string_view backend() const noexcept;
     /// In one line, see format.hpp.
     std::string describe() const;
-    std::string_view backend() const noexcept;
 
     /// For coil's own layers.
     detail::LoopCore& core() noexcept { return core_; }
@@ -411,6 +411,8 @@ class EventLoop {
     }
     [[noreturn]] void misused() const;
     Handle queue(detail::Ref<detail::CallbackBase> callback) {
+        if (core_.debug) [[unlikely]]
+            callback->keep_creation_place();
         core_.ready.push(*callback);
         callback->retain();
         return Handle(std::move(callback));

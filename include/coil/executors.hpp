@@ -23,6 +23,7 @@
 #include "coil/concurrent.hpp"
 #include "coil/detail/future_chain.hpp"
 #include "coil/events.hpp"
+#include "coil/format.hpp"
 #include "coil/futures.hpp"
 
 namespace coil {
@@ -213,6 +214,9 @@ class Executor {
     /// No more calls are taken. What was submitted is called, unless it is to be cancelled.
     void shutdown(ShutdownOptions options = {}) { end(options); }
 
+    /// In one line, see format.hpp.
+    virtual std::string describe() const { return "<Executor>"; }
+
     /// Queues a call: run() once, in any thread, or cancel() or fail().
     virtual void execute(std::shared_ptr<ExecutorCall> call) = 0;
 
@@ -239,6 +243,7 @@ class ThreadPoolExecutor final : public Executor {
 
     /// RuntimeError after `shutdown()`, if no thread can be had at all, or in a forked child; BrokenThreadPool.
     void execute(std::shared_ptr<ExecutorCall> call) override;
+    std::string describe() const override;
 
     /// For coil's own layers: false in a forked child, which has none of the threads.
     bool of_this_process() const noexcept;
@@ -264,5 +269,9 @@ auto EventLoop::run_in_executor(Executor* executor, F&& f, Args&&... args) {
     return detail::chain_to_loop(chosen.submit(std::forward<F>(f), std::forward<Args>(args)...).state(),
                                  *this, detail::Give::MOVE);
 }
+
+template <class T>
+    requires std::derived_from<T, Executor>
+inline constexpr bool detail::DESCRIBED<T> = true;
 
 }  // namespace coil

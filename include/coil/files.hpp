@@ -23,6 +23,7 @@
 
 #include "coil/coroutines.hpp"
 #include "coil/detail/bytes.hpp"
+#include "coil/format.hpp"
 #include "coil/fwd.hpp"
 
 namespace coil {
@@ -119,6 +120,8 @@ class [[nodiscard]] File {
     bool writable() const;
     /// The path that it was opened by.
     const std::string& name() const;
+    /// In one line, see format.hpp.
+    std::string describe() const;
 
     /// For `async_with`: closes at the end.
     File& enter();
@@ -141,5 +144,8 @@ Coro<File> open_file(std::string path, std::string mode = "r", OpenFileOptions o
 Coro<std::string> read_bytes(std::string path);
 /// Replaces what the file contained, or makes it; gives the number of bytes.
 Coro<std::size_t> write_bytes(std::string path, detail::Bytes data);
+
+template <>
+inline constexpr bool detail::DESCRIBED<File> = true;
 
 }  // namespace coil

@@ -98,7 +98,7 @@ class [[nodiscard("a dropped Future cannot be awaited")]] Future {
     Future(const Future<U>& other) noexcept : state_(other.handle()) {}
 
     /// In one line, see format.hpp.
-    std::string describe() const { return detail::describe_fully(state_.get(), "Future"); }
+    std::string describe() const { return detail::describe_future(state_.get(), "Future"); }
     bool done() const { return state().done(); }
     bool cancelled() const { return state().cancelled(); }
 
@@ -204,8 +204,11 @@ class [[nodiscard("a dropped Future cannot be awaited")]] Future {
 };
 
 template <class T>
-Future<T> EventLoop::create_future() {
-    return Future<T>(detail::Ref<detail::FutureBase>(new detail::FutureState<T>(*this)));
+Future<T> EventLoop::create_future(std::source_location where) {
+    detail::Ref<detail::FutureBase> future(new detail::FutureState<T>(*this));
+    if (core_.debug) [[unlikely]]
+        future->keep_creation_place(where);
+    return Future<T>(std::move(future));
 }
 
 namespace detail {
@@ -229,7 +232,7 @@ class FutureWaiter : public Waiter {
     }
 
     bool cancel_wait(std::string_view message) final { return future_->cancel(message); }
-    std::string describe() const final { return future_->describe(); }
+    std::string describe() const final { return future_->label(); }
     void awaited(std::vector<FutureBase*>& futures) const final { futures.push_back(future_.get()); }
     FutureBase& future() const noexcept { return *future_; }
 

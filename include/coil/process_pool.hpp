@@ -181,6 +181,7 @@ class ProcessPoolExecutor final : public Executor {
 
     /// TypeError for a call of anything but a `process_function`; RuntimeError after `shutdown()`; BrokenProcessPool.
     void execute(std::shared_ptr<ExecutorCall> call) override;
+    std::string describe() const override;
     /// SIGTERM, or SIGKILL, to all workers: breaks the pool.
     void terminate_workers();
     void kill_workers();

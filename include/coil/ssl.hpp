@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "coil/format.hpp"
 #include "coil/fwd.hpp"
 
 namespace coil {
@@ -102,6 +103,8 @@ class SslCertificate {
     std::vector<std::pair<std::string, std::string>> subject_alt_name() const;
     /// The certificate itself, in DER.
     std::string der() const;
+    /// In one line, see format.hpp.
+    std::string describe() const;
 
     /// For coil's own layers.
     explicit SslCertificate(std::shared_ptr<detail::SslCertificateState> state) noexcept
@@ -121,6 +124,8 @@ class SslSession {
     std::chrono::seconds ticket_lifetime_hint() const;
     /// False for the session of a TLS 1.3 connection on which no ticket has arrived yet.
     bool resumable() const;
+    /// In one line, see format.hpp.
+    std::string describe() const;
 
     /// For coil's own layers.
     explicit SslSession(std::shared_ptr<detail::SslSessionState> state) noexcept : state_(std::move(state)) {}
@@ -152,6 +157,8 @@ class SslObject {
     SslContext context() const;
     /// In a servername callback: goes on with another context's certificates, verification and protocols.
     void set_context(const SslContext& context);
+    /// In one line, see format.hpp.
+    std::string describe() const;
 
     /// For coil's own layers.
     explicit SslObject(std::shared_ptr<detail::SslObjectState> state) noexcept : state_(std::move(state)) {}
@@ -236,6 +243,8 @@ class SslContext {
     std::string keylog_filename() const;
     void set_keylog_filename(const std::string& path);
 
+    /// In one line, see format.hpp.
+    std::string describe() const;
     friend bool operator==(const SslContext& a, const SslContext& b) noexcept { return a.state_ == b.state_; }
 
     /// For coil's own layers.
@@ -257,5 +266,14 @@ constexpr SslOptions operator|(SslOptions a, SslOptions b) noexcept {
 /// the system's if none are given. Appends keys to the file that the environment's SSLKEYLOGFILE names.
 SslContext create_default_context(SslPurpose purpose = SslPurpose::SERVER_AUTH,
                                   SslVerifyLocations locations = {});
+
+template <>
+inline constexpr bool detail::DESCRIBED<SslCertificate> = true;
+template <>
+inline constexpr bool detail::DESCRIBED<SslSession> = true;
+template <>
+inline constexpr bool detail::DESCRIBED<SslObject> = true;
+template <>
+inline constexpr bool detail::DESCRIBED<SslContext> = true;
 
 }  // namespace coil

@@ -4,10 +4,12 @@
 
 #include <cstdint>
 #include <iosfwd>
+#include <source_location>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "coil/format.hpp"
 #include "coil/fwd.hpp"
 
 namespace coil {
@@ -17,19 +19,25 @@ struct StackFrame {
     std::string_view function;
     std::string_view file;
     std::uint32_t line = 0;
+
+    /// In one line, see format.hpp.
+    std::string describe() const;
 };
 
 namespace detail {
 
 class TaskBase;
+/// Outermost first.
+std::vector<std::source_location> lines_of(const TaskBase& task);
 std::vector<StackFrame> stack_of(const TaskBase& task);
 void print_stack_of(const TaskBase& task, std::ostream& out);
 void print_stack_of(const TaskBase& task);  // to std::cerr
-/// "x.cpp:12"; empty where nobody knows.
-std::string creation_place(const TaskBase& task);
-/// "Task 'x' waiting for sleep(1s), created at x.cpp:12" and its stack, a line each: for lists of stuck tasks.
+/// "<Task 'x' waiting for sleep(1s), created at x.cpp:12>" and its stack, a line each: for lists of stuck tasks.
 std::string describe_stuck(const TaskBase& task);
 
 }  // namespace detail
+
+template <>
+inline constexpr bool detail::DESCRIBED<StackFrame> = true;
 
 }  // namespace coil

@@ -30,7 +30,7 @@ class Task : public Future<T> {
         requires std::is_void_v<T>;
 
     /// In one line, see format.hpp.
-    std::string describe() const { return detail::describe_fully(this->handle().get(), "Task"); }
+    std::string describe() const { return detail::describe_future(this->handle().get(), "Task"); }
     /// Asks the task to stop: CancelledError is thrown at its current or next `co_await`. Returns false only if the task is
     /// already done. The task may refuse; see `cancelling()`.
     bool cancel(std::string_view message = {}) { return this->state().cancel(message); }

@@ -1,5 +1,7 @@
 #include "coil/contextvars.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 namespace coil {
@@ -69,6 +71,8 @@ Context Context::copy() const {
     copy.state_->slot->map = state_->slot->map;
     return copy;
 }
+
+std::string Context::describe() const { return fmt::format("<Context of {} variables>", size()); }
 
 std::size_t Context::size() const noexcept {
     return state_->slot->map ? state_->slot->map->entries.size() : 0;

@@ -1,5 +1,7 @@
 #include "coil/async_generators.hpp"
 
+#include <fmt/format.h>
+
 #include <string>
 #include <vector>
 
@@ -72,6 +74,13 @@ void AsyncGeneratorBase::abandoned() noexcept {
         }
     }
     if (owners_ == 0) frame_.destroy();
+}
+
+std::string AsyncGeneratorBase::describe() const {
+    static constexpr const char* STATES[] = {"not begun", "suspended", "running", "finished"};
+    if (state_ == State::FINISHED) return fmt::format("<AsyncGenerator {}, finished>", name());
+    return fmt::format("<AsyncGenerator {} at {}:{}, {}>", name(), where_.file_name(), where_.line(),
+                       STATES[static_cast<std::size_t>(state_)]);
 }
 
 Coro<> AsyncGeneratorBase::close() { return close_generator(Ref<AsyncGeneratorBase>(this)); }

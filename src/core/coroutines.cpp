@@ -27,6 +27,12 @@ std::string describe_coroutine(const PromiseBase* promise) {
                        where.line());
 }
 
+std::string describe_outcome(const std::exception_ptr& error) {
+    if (!error) return "<Outcome finished>";
+    return is_cancelled_error(error) ? "<Outcome cancelled>"
+                                     : "<Outcome failed with " + describe_exception(error) + ">";
+}
+
 void throw_already_awaited() {
     throw RuntimeError(
         "cannot reuse already awaited coroutine: call the coroutine function again for a new one");

@@ -9,6 +9,7 @@
 #include "coil/log.hpp"
 #include "coil/tasks.hpp"
 #include "coil/traceback.hpp"
+#include "core/task_parent.hpp"
 #include "core/trails.hpp"
 #include "loop/report.hpp"
 #include "loop/run_watch.hpp"
@@ -41,7 +42,7 @@ struct CallbackNode final : DoneNode, Pooled {
                 report_callback_error(*loop, type_name(node->callable->type()), std::current_exception(), {});
         }
         describe_run(
-            [&] { return fmt::format("<{} of {}>", type_name(node->callable->type()), future->describe()); });
+            [&] { return fmt::format("<{} of {}>", type_name(node->callable->type()), future->label()); });
     }
 
     Ref<DoneCallable> callable;
@@ -75,6 +76,7 @@ FutureBase::FutureBase(EventLoop& loop) noexcept : anchor_(loop.core().anchor) {
 FutureBase::~FutureBase() {
     forget_callbacks();
     if (trail_kept_) forget_trail(*this, error_);
+    if (place_kept_) forget_creation_place(this);
 }
 
 void FutureBase::forget_callbacks() noexcept {
@@ -272,13 +274,8 @@ COIL_INSPECTION_ROWS(awaited_edge) = {
      LayoutOf<AwaitedEdge>::future},
 };
 
-std::string describe_fully(const FutureBase* future, std::string_view kind) {
-    if (!future) return fmt::format("<{} empty>", kind);
-    if (!future->is_task()) return fmt::format("<Future {}>", describe_state(*future));
-    const auto& task = static_cast<const TaskBase&>(*future);
-    const std::source_location& made = task.created_at();
-    std::string where = made.line() ? fmt::format(", created at {}:{}", made.file_name(), made.line()) : "";
-    return fmt::format("<Task '{}' {}{}>", task.get_name(), describe_state(task), where);
+std::string describe_future(const FutureBase* future, std::string_view kind) {
+    return future ? future->describe() : fmt::format("<{} empty>", kind);
 }
 
 void add_awaited(FutureBase& future, FutureBase& waiter) {
@@ -288,6 +285,16 @@ void add_awaited(FutureBase& future, FutureBase& waiter) {
 
 void discard_awaited(FutureBase& future, FutureBase& waiter) {
     if (DoneCallable* edge = waiter.told_awaited(future)) waiter.remove_done_callback(*edge);
+}
+
+constinit TaskBase* (*parent_by_node)(const DoneNode&) noexcept = nullptr;
+
+TaskBase* FutureBase::parent() const noexcept {
+    if (!parent_by_node) return nullptr;
+    for (DoneNode* node = first_; node; node = node->next()) {
+        if (TaskBase* parent = parent_by_node(*node)) return parent;
+    }
+    return nullptr;
 }
 
 DoneCallable* FutureBase::told_awaited(const FutureBase& future) const noexcept {
@@ -300,7 +307,18 @@ DoneCallable* FutureBase::told_awaited(const FutureBase& future) const noexcept 
 }
 
 std::string FutureBase::describe() const {
-    return done() ? (cancelled() ? "Future (cancelled)" : "Future (finished)") : "Future";
+    std::string where;
+    if (is_task()) {  // known in every build
+        const std::source_location& made = static_cast<const TaskBase&>(*this).created_at();
+        if (made.line() != 0) where = fmt::format(", created at {}:{}", made.file_name(), made.line());
+    } else if (place_kept_) {
+        where = ", " + creation_place(this);
+    }
+    return fmt::format("<{} {}{}>", label(), describe_state(*this), where);
+}
+
+void FutureBase::keep_creation_place(const std::source_location& where) noexcept {
+    place_kept_ = detail::keep_creation_place(this, where);
 }
 
 void FutureBase::destroy() noexcept {
@@ -319,10 +337,7 @@ void FutureBase::report_unseen_error() noexcept {
                                  .exception = error_};
         context.future_state = this;
         context.details.emplace(is_task() ? "task" : "future", describe());
-        if (is_task()) {
-            std::string where = creation_place(static_cast<const TaskBase&>(*this));
-            if (!where.empty()) context.details.emplace("task created at", std::move(where));
-        }
+        add_creation(context, this);
         if (EventLoop* loop = anchor_->loop) {
             ContextSlot* slot = report_context();
             ContextScope scope(slot ? *slot : current_context());
@@ -347,8 +362,9 @@ bool FutureWaiter::suspend(std::coroutine_handle<> at, PromiseBase& promise) {
     if (future_.get() == &task) {
         misuse_ = std::make_exception_ptr(RuntimeError("Task cannot await on itself: " + task.describe()));
     } else if (loop != thread_state.loop) {
-        misuse_ = std::make_exception_ptr(
-            RuntimeError(task.describe() + " got " + future_->describe() + " attached to a different loop"));
+        misuse_ =
+            std::make_exception_ptr(RuntimeError("Task " + task.describe() + " got Future " +
+                                                 future_->describe() + " attached to a different loop"));
     }
     if (misuse_) {
         task.suspend(at, promise, nullptr);

@@ -22,6 +22,12 @@ class AwaitedBy {
     explicit AwaitedBy(EventLoop& loop) {
         const auto& tasks = loop.core().tasks;
         for (TaskBase* task = tasks.front(); task; task = tasks.after(*task)) follow(*task);
+        for (TaskBase* task = tasks.front(); task; task = tasks.after(*task)) {
+            if (TaskBase* parent = task->parent()) {
+                auto& waiters = waiters_[task];
+                if (std::ranges::find(waiters, parent) == waiters.end()) waiters.push_back(parent);
+            }
+        }
     }
     std::vector<FutureBase*> of(FutureBase& future) const {
         auto found = waiters_.find(&future);

@@ -10,17 +10,27 @@
 
 namespace coil {
 
+std::string StackFrame::describe() const {
+    return fmt::format("File '{}', line {}, in {}", file, line, function);
+}
+
 namespace detail {
+
+std::vector<std::source_location> lines_of(const TaskBase& task) {
+    std::vector<std::source_location> lines;
+    const PromiseBase* promise = task.innermost();
+    while (promise) {
+        lines.push_back(promise->where());
+        promise = promise->awaiter() ? promise->awaiter()->parent_promise_ : nullptr;
+    }
+    std::reverse(lines.begin(), lines.end());
+    return lines;
+}
 
 std::vector<StackFrame> stack_of(const TaskBase& task) {
     std::vector<StackFrame> frames;
-    const PromiseBase* promise = task.innermost();
-    while (promise) {
-        const std::source_location& where = promise->where();
-        frames.push_back({where.function_name(), where.file_name(), where.line()});
-        promise = promise->awaiter() ? promise->awaiter()->parent_promise_ : nullptr;
-    }
-    std::reverse(frames.begin(), frames.end());
+    for (const std::source_location& line : lines_of(task))
+        frames.push_back({line.function_name(), line.file_name(), line.line()});
     return frames;
 }
 
@@ -32,16 +42,8 @@ void print_stack_of(const TaskBase& task, std::ostream& out) {
         out << "  " << frame.file << ':' << frame.line << ", in " << frame.function << '\n';
 }
 
-std::string creation_place(const TaskBase& task) {
-    const std::source_location& where = task.created_at();
-    if (where.line() == 0) return {};
-    return fmt::format("{}:{}", where.file_name(), where.line());
-}
-
 std::string describe_stuck(const TaskBase& task) {
     std::string text = task.describe();
-    if (const Waiter* waiter = task.waiting_on()) text += " waiting for " + waiter->describe();
-    if (std::string where = creation_place(task); !where.empty()) text += ", created at " + where;
     for (const StackFrame& frame : stack_of(task))
         text += fmt::format("\n    {}:{}, in {}", frame.file, frame.line, frame.function);
     return text;

@@ -108,8 +108,7 @@ void StepWatch::trace(Tracer& tracer, Tracer::Track& track, Tracer::Time ended) 
 
 std::string StepWatch::describe() const {
     const PromiseBase* now = task_.innermost();
-    return fmt::format("<{} running from {} in {} to {}>", task_.describe(), place(from_),
-                       from_.function_name(),
+    return fmt::format("<{} running from {} in {} to {}>", task_.label(), place(from_), from_.function_name(),
                        now ? fmt::format("{} in {}", place(now->where()), now->where().function_name())
                            : std::string("its end"));
 }

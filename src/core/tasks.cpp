@@ -11,6 +11,7 @@
 #include "core/step_watch.hpp"
 #include "core/trails.hpp"
 #include "loop/hooks.hpp"
+#include "loop/report.hpp"
 
 namespace coil {
 
@@ -45,6 +46,9 @@ void destroy_tasks(EventLoop& loop) {
 
 [[maybe_unused]] const bool hooked = [] {
     loop_hooks.destroy_tasks = &destroy_tasks;
+    loop_hooks.running_lines = [] {
+        return thread_state.task ? lines_of(*thread_state.task) : std::vector<std::source_location>();
+    };
     loop_hooks.name_run = [](Runnable::Function function) {
         return function == &SleepWaiter::run ? "the timer of a sleep" : nullptr;
     };
@@ -111,12 +115,13 @@ Context TaskBase::get_context() {
     return Context(Ref<ContextState>(new TaskContext(*this)));
 }
 
-double TaskBase::age() const noexcept { return (coarse_milliseconds() - created_) / 1e3; }
-
-std::string TaskBase::describe() const {
-    const char* state = done() ? (cancelled() ? " (cancelled)" : " (finished)") : "";
-    return fmt::format("Task '{}'{}", get_name(), state);
+void TaskBase::set_created_at(const std::source_location& where) noexcept {
+    created_at_ = where;
+    if (EventLoop* loop = loop_if_alive(); loop && loop->get_debug()) [[unlikely]]
+        keep_creation_place(where);
 }
+
+std::string TaskBase::label() const { return fmt::format("Task '{}'", get_name()); }
 
 namespace {
 
@@ -265,6 +270,7 @@ void TaskBase::abandon() noexcept {
         ExceptionContext context{.message = "Task was destroyed but it is pending!"};
         context.future_state = this;
         context.details.emplace("task", describe_stuck(*this));
+        add_creation(context, this);
         ContextScope scope(this->context());
         get_loop().call_exception_handler(context);
     } catch (...) {

@@ -1,6 +1,7 @@
 #include "coil/files.hpp"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -371,6 +372,13 @@ bool File::writable() const { return state().writable(); }
 const std::string& File::name() const {
     if (!state_) throw ValueError("I/O operation on closed file");
     return state_->path();
+}
+std::string File::describe() const {
+    if (!state_) return "<File closed>";
+    const char* modes[] = {"", "r", "w", "r+"};
+    return fmt::format(
+        "<File {} {}>", detail::quoted(state_->path()),
+        state_->closed() ? "closed" : modes[(state_->readable() ? 1 : 0) + (state_->writable() ? 2 : 0)]);
 }
 File& File::enter() {
     state();

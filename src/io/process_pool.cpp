@@ -424,6 +424,10 @@ void ProcessPoolExecutor::execute(std::shared_ptr<ExecutorCall> call) {
     pool_->submit(std::make_shared<RemoteWork>(state_, std::move(call)));
 }
 
+std::string ProcessPoolExecutor::describe() const {
+    return "<ProcessPoolExecutor " + pool_->describe("workers") + ">";
+}
+
 void ProcessPoolExecutor::end(ShutdownOptions options) {
     pool_->close();
     if (options.cancel_futures) {

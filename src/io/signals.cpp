@@ -72,6 +72,7 @@ void EventLoop::add_signal_callback(int signal_number, detail::Ref<detail::Callb
     detail::loop_hooks.signals = &queue_callbacks;
     detail::loop_hooks.closing = &drop_handlers_of;
     core_.had_signal_handlers = true;
+    if (core_.debug) callback->keep_creation_place();
     try {
         detail::route_signal(signal_number, core_.inbox, detail::WhenStuck::NOTE_IT);
     } catch (const OSError& e) {

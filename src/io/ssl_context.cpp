@@ -182,6 +182,12 @@ SslContext::SslContext(SslProtocol protocol) {
     set_check_hostname(client);
 }
 
+std::string SslContext::describe() const {
+    static constexpr const char* MODES[] = {"CERT_NONE", "CERT_OPTIONAL", "CERT_REQUIRED"};
+    return fmt::format("<SslContext {}, {}{}>", protocol() == SslProtocol::TLS_SERVER ? "server" : "client",
+                       MODES[static_cast<std::size_t>(verify_mode())],
+                       check_hostname() ? ", host names checked" : "");
+}
 SslProtocol SslContext::protocol() const { return state_->protocol; }
 
 // ---- certificates

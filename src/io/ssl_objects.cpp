@@ -1,6 +1,7 @@
 // What can be asked about a connection: its object, its peer's certificate, its session.
 
 #include <arpa/inet.h>
+#include <fmt/format.h>
 #include <sys/socket.h>
 
 #include <new>
@@ -121,6 +122,17 @@ std::string SslCertificate::der() const {
 
 // ---- sessions
 
+std::string SslCertificate::describe() const {
+    std::string text;
+    for (const auto& [key, value] : subject())
+        text += fmt::format("{}{}={}", text.empty() ? "" : ", ", key, value);
+    return fmt::format("<SslCertificate {}>", text.empty() ? "without a subject" : text);
+}
+
+std::string SslSession::describe() const {
+    return fmt::format("<SslSession {}>", resumable() ? "resumable" : "not resumable");
+}
+
 std::string SslSession::id() const {
     unsigned size = 0;
     const unsigned char* id = SSL_SESSION_get_id(state_->session.get(), &size);
@@ -191,6 +203,11 @@ std::optional<SslSession> SslObject::session() const {
 }
 
 bool SslObject::session_reused() const { return SSL_session_reused(state_->ssl.get()) == 1; }
+std::string SslObject::describe() const {
+    std::string spoken = version(), name = server_hostname();
+    return fmt::format("<SslObject {}, {}{}{}>", server_side() ? "server" : "client",
+                       spoken.empty() ? "before its handshake" : spoken, name.empty() ? "" : ", ", name);
+}
 SslContext SslObject::context() const { return state_->context; }
 
 void SslObject::set_context(const SslContext& context) {

@@ -1,5 +1,7 @@
 #include "coil/detail/callback.hpp"
 
+#include <fmt/format.h>
+
 #include <exception>
 #include <utility>
 
@@ -27,6 +29,12 @@ void CallbackBase::cancel() noexcept {
     }
 }
 
+std::string CallbackBase::describe(std::string_view kind) const {
+    std::string place = place_kept_ ? creation_place(this) : "";
+    return fmt::format("<{} {}{}{}{}>", kind, type_name(callable_type()), cancelled() ? " cancelled" : "",
+                       place.empty() ? "" : ", ", place);
+}
+
 Context CallbackBase::get_context() const {
     if (context_given_) return Context(given_);
     Context context;
@@ -48,7 +56,7 @@ void CallbackBase::run(Runnable& self, How how) {
         report_callback_error(*callback.loop_, type_name(callback.callable_type()), std::current_exception(),
                               Handle(owner));
     }
-    describe_run([&] { return "<Handle " + type_name(callback.callable_type()) + ">"; });
+    describe_run([&] { return callback.describe("Handle"); });
     if (!callback.repeats_ && callback.live_) {
         callback.live_ = false;
         callback.drop();
@@ -57,9 +65,20 @@ void CallbackBase::run(Runnable& self, How how) {
 
 void report_callback_error(EventLoop& loop, const std::string& name, std::exception_ptr error,
                            Handle handle) {
-    loop.call_exception_handler({.message = "Exception in callback " + name,
-                                 .exception = std::move(error),
-                                 .handle = std::move(handle)});
+    ExceptionContext context{.message = "Exception in callback " + name,
+                             .exception = std::move(error),
+                             .handle = std::move(handle)};
+    if (context.handle) {
+        context.details.emplace("handle", context.handle.describe());
+        add_creation(context, context.handle.state().get());
+    }
+    loop.call_exception_handler(context);
+}
+
+void add_creation(ExceptionContext& context, const void* object) {
+    std::string trail = creation_trail(object);
+    if (!trail.empty())
+        context.details.emplace("source_traceback", "Object created at (most recent call last):\n" + trail);
 }
 
 }  // namespace detail

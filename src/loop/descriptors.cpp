@@ -86,6 +86,7 @@ void check_descriptor_is_free(const LoopCore& core, int fd) {
 
 void EventLoop::watch(int fd, bool reader, detail::Ref<detail::CallbackBase> callback) {
     detail::check_descriptor_is_free(core_, fd);
+    if (core_.debug) callback->keep_creation_place();
     if (!core_.descriptors)
         core_.descriptors = std::make_unique<detail::Descriptors>(*core_.poller, core_.ready);
     core_.descriptors->set(fd, reader, std::move(callback));

@@ -70,14 +70,12 @@ EventLoop::~EventLoop() {
     core_.anchor->loop = nullptr;
 }
 
-std::string Handle::describe() const {
-    return !state_ ? "<Handle empty>" : cancelled() ? "<Handle cancelled>" : "<Handle>";
-}
+std::string Handle::describe() const { return state_ ? state_->describe("Handle") : "<Handle empty>"; }
 
 std::string TimerHandle::describe() const {
     if (!state_) return "<TimerHandle empty>";
-    return fmt::format("<TimerHandle {}at {:.3f}s>", cancelled() ? "cancelled, " : "",
-                       std::chrono::duration<double>(when_.time_since_epoch()).count());
+    return state_->describe(fmt::format("TimerHandle at {:.3f}s",
+                                        std::chrono::duration<double>(when_.time_since_epoch()).count()));
 }
 
 std::string EventLoop::describe() const {
@@ -273,6 +271,7 @@ Handle EventLoop::post(detail::Ref<detail::CallbackBase> callback) {
 }
 
 TimerHandle EventLoop::schedule(TimePoint when, detail::Ref<detail::CallbackBase> callback) {
+    if (core_.debug) callback->keep_creation_place();
     core_.timers.add(when, *callback);
     callback->retain();  // the heap's, later the ready queue's
     return TimerHandle(std::move(callback), when);

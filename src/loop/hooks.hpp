@@ -3,7 +3,9 @@
 // What layers above ask the loop to call. Each sets its own, once, when the program starts.
 
 #include <cstdint>
+#include <source_location>
 #include <string>
+#include <vector>
 
 #include "coil/detail/runnable.hpp"
 #include "coil/fwd.hpp"
@@ -23,6 +25,8 @@ struct LoopHooks {
     void (*destroy_tasks)(EventLoop& loop) = nullptr;
     /// core: the exception that is reported, with its traceback.
     std::string (*format_exception)(const ExceptionContext& context) = nullptr;
+    /// core: the lines of the running task's coroutines, outermost first; the last is the one that was passed last.
+    std::vector<std::source_location> (*running_lines)() = [] { return std::vector<std::source_location>(); };
     /// core: what runs by this queue function, of those that do not describe themselves; null for others.
     const char* (*name_run)(Runnable::Function function) = [](Runnable::Function) -> const
         char* { return nullptr; };

@@ -53,6 +53,23 @@ bool ConcurrentState::running() const {
     return state_ == State::RUNNING;
 }
 
+std::string ConcurrentState::describe() const {
+    std::lock_guard lock(mutex_);
+    switch (state_) {
+        case State::PENDING:
+            return "<concurrent.Future pending>";
+        case State::RUNNING:
+            return "<concurrent.Future running>";
+        case State::CANCELLED:
+        case State::CANCELLED_AND_NOTIFIED:
+            return "<concurrent.Future cancelled>";
+        case State::FINISHED:
+            break;
+    }
+    return error_ ? "<concurrent.Future failed with " + describe_exception(error_) + ">"
+                  : "<concurrent.Future finished>";
+}
+
 bool ConcurrentState::done() const {
     std::lock_guard lock(mutex_);
     return is_done();

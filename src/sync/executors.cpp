@@ -74,6 +74,9 @@ void ThreadPoolExecutor::execute(std::shared_ptr<ExecutorCall> call) {
     pool_->submit(std::make_shared<CallWork>(std::move(call)));
 }
 
+std::string ThreadPoolExecutor::describe() const {
+    return "<ThreadPoolExecutor " + pool_->describe("threads") + ">";
+}
 bool ThreadPoolExecutor::of_this_process() const noexcept { return pool_->of_this_process(); }
 
 void ThreadPoolExecutor::end(ShutdownOptions options) {

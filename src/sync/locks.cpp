@@ -83,7 +83,7 @@ std::string Lock::describe_holder(const detail::TaskBase& waiting) const {
     if (!locked_) return {};
     const auto& tasks = waiting.get_loop().core().tasks;
     for (const detail::TaskBase* task = tasks.front(); task; task = tasks.after(*task)) {
-        if (task == holder_) return ", held by " + task->describe();
+        if (task == holder_) return ", held by " + task->label();
     }
     return ", held by a task that has ended";
 }

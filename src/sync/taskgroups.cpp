@@ -6,6 +6,7 @@
 
 #include "base/inspection.hpp"
 #include "coil/exceptions.hpp"
+#include "core/task_parent.hpp"
 
 namespace coil::detail {
 
@@ -37,11 +38,6 @@ class TaskGroupState::AllDone final : public LeafWaiter, public OperationTag {
         for (Child* child = group_.children_.front(); child; child = group_.children_.after(*child)) ++count;
         return "TaskGroup with " + std::to_string(count) + " unfinished children";
     }
-    void awaited(std::vector<FutureBase*>& futures) const override {
-        for (Child* child = group_.children_.front(); child; child = group_.children_.after(*child)) {
-            if (!child->future->done()) futures.push_back(child->future.get());
-        }
-    }
 
   private:
     TaskGroupState& group_;
@@ -52,7 +48,15 @@ struct LayoutOf<TaskGroupState> {
     using Child = TaskGroupState::Child;
     static constexpr InspectionPath parent = {offsetof(Child, group), offsetof(TaskGroupState, parent_)};
     static constexpr auto run = &Child::run;
+
+    static TaskBase* parent_by_node(const DoneNode& node) noexcept {
+        return node.function_ == run ? static_cast<const Child&>(node).group->parent_.get() : nullptr;
+    }
 };
+[[maybe_unused]] const bool hooked = [] {
+    parent_by_node = &LayoutOf<TaskGroupState>::parent_by_node;
+    return true;
+}();
 COIL_INSPECTION_ROWS(task_group) = {
     {"coil::detail::TaskGroupState::AllDone", "TaskGroup", InspectionKind::NAME, {}},
     {nullptr, "", InspectionKind::TASK, LayoutOf<TaskGroupState>::parent, LayoutOf<TaskGroupState>::run},
@@ -112,8 +116,9 @@ void TaskGroupState::child_done(Child& ended) {
     errors_.push_back(error);
     if (is_interrupt(error) && !interrupt_) interrupt_ = error;
     if (parent_->done()) {
-        ExceptionContext context{.message = task.describe() + " has errored out but its parent " +
-                                            parent_->describe() + " is already completed",
+        ExceptionContext context{.message = "Task " + task.describe() +
+                                            " has errored out but its parent task " + parent_->describe() +
+                                            " is already completed",
                                  .exception = error};
         context.future_state = &task;
         loop_->call_exception_handler(context);

@@ -1,5 +1,6 @@
 #include "sync/worker_pool.hpp"
 
+#include <fmt/format.h>
 #include <pthread.h>
 
 #include <algorithm>
@@ -248,6 +249,13 @@ void WorkerPool::shutdown() noexcept {
     }
     state_->changed.notify_all();
     for (std::thread& thread : ending) thread.join();
+}
+
+std::string WorkerPool::describe(std::string_view threads) const {
+    if (!of_this_process()) return "of another process";
+    std::lock_guard lock(state_->mutex);
+    return fmt::format("{} of {} {}, {} idle, {} calls queued{}", state_->living, state_->most, threads,
+                       state_->idle, state_->queue.size(), state_->stopping ? ", shut down" : "");
 }
 
 std::size_t WorkerPool::threads() const {

@@ -80,6 +80,8 @@ class WorkerPool {
     bool of_this_process() const noexcept;
     /// Threads there are now.
     std::size_t threads() const;
+    /// "2 of 8 threads, 1 idle, 3 calls queued"
+    std::string describe(std::string_view threads) const;
 
   private:
     struct State;

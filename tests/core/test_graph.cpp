@@ -162,6 +162,31 @@ TEST(CallGraph, goes_up_through_a_task_group) {
     EXPECT_EQ(names, "child < parent");
 }
 
+TEST(CallGraph, goes_up_to_the_group_whose_block_still_runs) {
+    auto main = []() -> Coro<> {
+        auto grouped = []() -> Coro<> {
+            co_await async_with(TaskGroup(), [](TaskGroup& group) -> Coro<> {
+                Task<> child = group.create_task(calls(), {.name = "child"});
+                EXPECT_EQ(chain(*capture_call_graph(child)), "child < parent < Task-1");
+                co_await sleep(1s);
+                EXPECT_EQ(chain(*capture_call_graph(child)), "child < parent < Task-1");
+                // Awaited by its parent in both ways: shown once.
+                auto look = [](Task<> at) -> Coro<> {
+                    EXPECT_EQ(chain(*capture_call_graph(at)), "child < parent < Task-1");
+                    at.cancel();
+                    co_return;
+                };
+                Task<> looks = create_task(look(child));
+                co_await try_await(child);
+                EXPECT_TRUE(looks.done());
+                EXPECT_EQ(chain(*capture_call_graph(child)), "child");
+            });
+        };
+        co_await create_task(grouped(), {.name = "parent"});
+    };
+    run_virtual(main());
+}
+
 TEST(CallGraph, shows_all_who_wait) {
     auto main = []() -> Coro<> {
         auto future = get_running_loop().create_future();

@@ -323,9 +323,9 @@ const Inside INSIDE[] = {
          Future<> none;
          co_await none;
      }},
-    {"awaiting_itself", "RuntimeError: Task cannot await on itself: Task '",
+    {"awaiting_itself", "RuntimeError: Task cannot await on itself: <Task '",
      []() -> Coro<> { co_await current_task(); }},
-    {"awaiting_a_future_of_another_loop", "RuntimeError: Task '",
+    {"awaiting_a_future_of_another_loop", "RuntimeError: Task <Task '",
      []() -> Coro<> {
          VirtualLoop other;
          Future<> future = other->create_future();
@@ -536,7 +536,9 @@ TEST(MisuseText, of_a_future_of_another_loop_names_both) {
         Future<> future = other->create_future();
         co_return co_await thrown_by_await(future);
     };
-    EXPECT_EQ(run_virtual(main()), "RuntimeError: Task 'mine' got Future attached to a different loop");
+    EXPECT_EQ(
+        run_virtual(main()),
+        "RuntimeError: Task <Task 'mine' running> got Future <Future pending> attached to a different loop");
 }
 
 TEST(MisuseText, of_a_policy_that_has_no_loop) {

@@ -47,7 +47,8 @@ TEST(Stack, of_a_waiting_task_names_functions_and_lines_outermost_first) {
         }
         std::ostringstream out;
         task.print_stack(out);
-        EXPECT_TRUE(contains(out.str(), "Stack for Task 'deep'")) << out.str();
+        EXPECT_TRUE(contains(out.str(), "Stack for <Task 'deep' waiting for sleep(3600s), due in "))
+            << out.str();
         EXPECT_TRUE(contains(out.str(), "test_stacks.cpp:" + std::to_string(innermost_line))) << out.str();
         EXPECT_LT(out.str().find("outermost_function"), out.str().find("innermost_function"));
     };
@@ -76,7 +77,7 @@ TEST(Stack, of_a_done_task_is_empty) {
         EXPECT_TRUE(task.get_stack().empty());
         std::ostringstream out;
         task.print_stack(out);
-        EXPECT_TRUE(contains(out.str(), "No stack for Task")) << out.str();
+        EXPECT_TRUE(contains(out.str(), "No stack for <Task '")) << out.str();
     };
     run_virtual(main());
 }

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <future>
 #include <source_location>
 #include <sstream>
 #include <string>
@@ -161,14 +162,14 @@ TEST(Descriptions, loops_and_handles) {
     auto loop = new_event_loop();
     EXPECT_TRUE(shown(*loop).ends_with(", not running>")) << shown(*loop);
     Handle handle = loop->call_soon([] {});
-    EXPECT_EQ(shown(handle), "<Handle>");
+    EXPECT_TRUE(shown(handle).starts_with("<Handle Descriptions_loops_and_handles_Test::")) << shown(handle);
     handle.cancel();
-    EXPECT_EQ(shown(handle), "<Handle cancelled>");
+    EXPECT_TRUE(shown(handle).ends_with(" cancelled>")) << shown(handle);
     EXPECT_EQ(shown(Handle()), "<Handle empty>");
     TimerHandle timer = loop->call_at(TimePoint(1500ms), [] {});
-    EXPECT_EQ(shown(timer), "<TimerHandle at 1.500s>");
+    EXPECT_TRUE(shown(timer).starts_with("<TimerHandle at 1.500s Descriptions_")) << shown(timer);
     timer.cancel();
-    EXPECT_EQ(shown(timer), "<TimerHandle cancelled, at 1.500s>");
+    EXPECT_TRUE(shown(timer).ends_with(" cancelled>")) << shown(timer);
     loop->close();
     EXPECT_TRUE(shown(*loop).ends_with(", closed>")) << shown(*loop);
     Runner runner;
@@ -217,6 +218,82 @@ TEST_P(DescriptionsOfConnections, streams_servers_sockets_and_processes) {
         EXPECT_EQ(shown(child), fmt::format("<Process {} running>", child.pid()));
         co_await child.wait();
         EXPECT_EQ(shown(child), fmt::format("<Process {} ended with 0>", child.pid()));
+    };
+    run(main(), {.loop_factory = factory()});
+}
+
+TEST(Descriptions, of_what_holds_state_between_tasks) {
+    support::run_virtual([]() -> Coro<> {
+        auto numbers = []() -> AsyncGenerator<int> { co_yield 1; };
+        auto generator = numbers();
+        EXPECT_TRUE(shown(generator).starts_with("<AsyncGenerator ")) << shown(generator);
+        EXPECT_TRUE(shown(generator).ends_with(", not begun>")) << shown(generator);
+        co_await generator.next();
+        EXPECT_TRUE(shown(generator).ends_with(", suspended>")) << shown(generator);
+        co_await generator.next();
+        EXPECT_TRUE(shown(generator).ends_with(", finished>")) << shown(generator);
+        auto moved = std::move(generator);
+        EXPECT_EQ(shown(generator), "<AsyncGenerator empty>");
+
+        EXPECT_EQ(shown(co_await try_await(give(1))), "<Outcome finished>");
+        EXPECT_EQ(shown(co_await try_await(fail())), "<Outcome failed with coil::ValueError: no>");
+        Task<> stopped = create_task(sleep(1h));
+        stopped.cancel();
+        EXPECT_EQ(shown(co_await try_await(stopped)), "<Outcome cancelled>");
+
+        ContextVar<int> variable("request");
+        Token<int> token = variable.set(1);
+        EXPECT_EQ(shown(variable), "<ContextVar 'request'>");
+        EXPECT_EQ(shown(token), "<Token of 'request'>");
+        EXPECT_EQ(shown(copy_context()), "<Context of 1 variables>");
+        EXPECT_EQ(shown(Context()), "<Context of 0 variables>");
+        variable.reset(token);
+        EXPECT_EQ(shown(token), "<Token of 'request', used>");
+        auto stack = stopped.get_stack();
+        EXPECT_TRUE(stack.empty());
+        stack = current_task().get_stack();
+        EXPECT_FALSE(stack.empty());
+        if (!stack.empty())
+            EXPECT_EQ(shown(stack[0]), fmt::format("File '{}', line {}, in {}", stack[0].file, stack[0].line,
+                                                   stack[0].function));
+    }());
+}
+
+TEST(Descriptions, executors_and_their_futures) {
+    ThreadPoolExecutor pool(2);
+    EXPECT_EQ(shown(pool), "<ThreadPoolExecutor 0 of 2 threads, 0 idle, 0 calls queued>");
+    std::promise<void> begun, go;
+    auto busy = pool.submit([&] {
+        begun.set_value();
+        go.get_future().wait();
+    });
+    begun.get_future().wait();
+    EXPECT_EQ(shown(busy), "<concurrent.Future running>");
+    EXPECT_TRUE(shown(pool).starts_with("<ThreadPoolExecutor 1 of 2 threads, 0 idle, ")) << shown(pool);
+    go.set_value();
+    busy.result();
+    EXPECT_EQ(shown(busy), "<concurrent.Future finished>");
+    auto failed = pool.submit([] { throw ValueError("no"); });
+    EXPECT_TRUE(failed.exception());
+    EXPECT_EQ(shown(failed), "<concurrent.Future failed with coil::ValueError: no>");
+    pool.shutdown();
+    EXPECT_EQ(shown(pool), "<ThreadPoolExecutor 0 of 2 threads, 0 idle, 0 calls queued, shut down>");
+    concurrent::Future<int> own;
+    EXPECT_EQ(shown(own), "<concurrent.Future pending>");
+    own.cancel();
+    EXPECT_EQ(shown(own), "<concurrent.Future cancelled>");
+}
+
+TEST_P(DescriptionsOfConnections, files_and_tls) {
+    auto main = []() -> Coro<> {
+        File file = co_await open_file("/dev/null", "r+");
+        EXPECT_EQ(shown(file), "<File '/dev/null' r+>");
+        co_await file.close();
+        EXPECT_EQ(shown(file), "<File '/dev/null' closed>");
+        EXPECT_EQ(shown(File()), "<File closed>");
+        SslContext context = create_default_context();
+        EXPECT_EQ(shown(context), "<SslContext client, CERT_REQUIRED, host names checked>");
+        EXPECT_EQ(shown(SslContext(SslProtocol::TLS_SERVER)), "<SslContext server, CERT_NONE>");
     };
     run(main(), {.loop_factory = factory()});
 }

@@ -104,12 +104,12 @@ TEST_P(SlowCallbacks, a_task_that_ends_slowly_is_named_too) {
         co_return;
     };
     auto body = [&]() -> Coro<> { co_await try_await(create_task(ends(), {.name = "last words"})); };
-    std::string slow = slow_one("Task 'last words' (finished) running from ", body());
+    std::string slow = slow_one("Task 'last words' running from ", body());
     EXPECT_TRUE(contains(slow, "to its end> took ")) << slow;
 }
 
 TEST_P(SlowCallbacks, of_futures_are_named) {
-    slow_one("of Future (finished)> took ", []() -> Coro<> {
+    slow_one(" of Future> took ", []() -> Coro<> {
         auto future = get_running_loop().create_future();
         future.add_done_callback([](Future<>) { block(20ms); });
         future.set_result();

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "coil/contextvars.hpp"
+#include "coil/detail/creation_place.hpp"
 #include "coil/detail/ref.hpp"
 #include "coil/detail/runnable.hpp"
 #include "coil/detail/timer_heap.hpp"
@@ -56,7 +57,11 @@ class CallbackBase : public Timer, public Pooled {
     }
     Context get_context() const;
     void mark_shared() noexcept { shared_ = true; }
+    /// Debug mode, before it is queued.
+    void keep_creation_place() noexcept { place_kept_ = detail::keep_creation_place(this); }
     virtual const std::type_info& callable_type() const noexcept = 0;
+    /// "<Handle main::{lambda()#1} cancelled, created after x.cpp:12>"
+    std::string describe(std::string_view kind) const;
 
     /// Queue function: runs the callable unless cancelled; what it throws goes to the exception handler.
     static void run(Runnable& self, How how);
@@ -65,6 +70,8 @@ class CallbackBase : public Timer, public Pooled {
     CallbackBase(EventLoop& loop, bool repeats) noexcept
         : Timer(&CallbackBase::run), repeats_(repeats), loop_(&loop), own_(current_context()) {}
     virtual ~CallbackBase() {
+        if (place_kept_) [[unlikely]]
+            forget_creation_place(this);
         if (context_given_) {
             given_.~Ref();
         } else {
@@ -79,6 +86,7 @@ class CallbackBase : public Timer, public Pooled {
     bool live_ : 1 = true;  // the callable exists
     bool repeats_ : 1;      // a reader's or a signal's callback: not dropped after a run
     bool context_given_ : 1 = false;
+    bool place_kept_ : 1 = false;
 
   public:
     bool queued_ : 1 = false;  // of repeating ones: in the ready queue now

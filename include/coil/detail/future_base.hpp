@@ -11,11 +11,13 @@
 
 #include <cstdint>
 #include <exception>
+#include <source_location>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "coil/contextvars.hpp"
+#include "coil/detail/creation_place.hpp"
 #include "coil/detail/loop_core.hpp"
 #include "coil/detail/pool.hpp"
 #include "coil/detail/ref.hpp"
@@ -108,10 +110,16 @@ class FutureBase : public Pooled {
     virtual void* value() noexcept { return nullptr; }
     virtual bool has_value_type() const noexcept { return false; }
 
-    /// "Future" or "Task 'name'", with the state: for messages.
-    virtual std::string describe() const;
+    /// "<Task 'x' waiting for Event.wait, created at x.cpp:12>"
+    std::string describe() const;
+    /// "Future" or "Task 'x'": where another one is described.
+    virtual std::string label() const { return "Future"; }
+    /// In debug mode: it has just been made there.
+    void keep_creation_place(const std::source_location& where) noexcept;
     /// Adds the futures that this one waits for: of a task, of gather's future, of a shield.
     virtual void awaited(std::vector<FutureBase*>& futures) const;
+    /// Of a task in a group: the group's task. Null otherwise.
+    TaskBase* parent() const noexcept;
     /// Of add_awaited(): the callback that says that this one waits for `future`; null if there is none.
     DoneCallable* told_awaited(const FutureBase& future) const noexcept;
 
@@ -149,10 +157,11 @@ class FutureBase : public Pooled {
     unsigned owners_ = 0;
     State state_ = State::PENDING;
     bool trail_kept_ = false;    // of the error: see traceback.hpp
+    bool place_kept_ = false;    // see creation_place.hpp
     bool unseen_error_ = false;  // an exception that nobody has looked at: reported when the last owner goes
 };
 
-/// "<Task 'x' waiting for Event.wait, created at x.cpp:12>". Null: of an empty handle of this kind.
-std::string describe_fully(const FutureBase* future, std::string_view kind);
+/// FutureBase::describe(), or what an empty handle of this kind is.
+std::string describe_future(const FutureBase* future, std::string_view kind);
 
 }  // namespace coil::detail

@@ -79,9 +79,7 @@ class TaskBase : public FutureBase, public Runnable, public ListNode {
     void set_name(std::string_view name) { name_.set(name); }
     /// Line 0 where nobody knows.
     const std::source_location& created_at() const noexcept { return created_at_; }
-    void set_created_at(const std::source_location& where) noexcept { created_at_ = where; }
-    /// In seconds, to some milliseconds; wrong after 49 days.
-    double age() const noexcept;
+    void set_created_at(const std::source_location& where) noexcept;
     Context get_context();
     ContextSlot& context() noexcept { return given_context_ ? *given_context_->slot : context_; }
 
@@ -90,7 +88,7 @@ class TaskBase : public FutureBase, public Runnable, public ListNode {
     PromiseBase* innermost() const noexcept { return innermost_; }
     /// The running coroutine begins another one, or returns to the one before.
     void enter(PromiseBase& promise) noexcept { innermost_ = &promise; }
-    std::string describe() const override;
+    std::string label() const final;
     void awaited(std::vector<FutureBase*>& futures) const final {
         if (waiting_on_) waiting_on_->awaited(futures);
         FutureBase::awaited(futures);
