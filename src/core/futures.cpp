@@ -314,8 +314,10 @@ std::string FutureBase::describe() const {
     } else if (place_kept_) {
         where = ", " + creation_place(this);
     }
-    return fmt::format("<{} {}{}>", label(), describe_state(*this), where);
+    return fmt::format("<{} {}{}>", is_task() ? label() : "Future", describe_state(*this), where);
 }
+
+std::string FutureBase::label() const { return place_kept_ ? "Future " + creation_place(this) : "Future"; }
 
 void FutureBase::keep_creation_place(const std::source_location& where) noexcept {
     place_kept_ = detail::keep_creation_place(this, where);

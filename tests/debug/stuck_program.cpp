@@ -10,6 +10,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <stdexcept>
+#include <utility>
 
 namespace {
 
@@ -20,7 +21,7 @@ std::string read_some(int fd) {
 }
 
 /// A child whose output comes through the pipe.
-pid_t start(const std::vector<std::string>& command, int& output, const char* backend) {
+pid_t start(const std::vector<std::string>& command, int& output, std::vector<std::string> environment) {
     std::array<int, 2> pipe;
     if (::pipe2(pipe.data(), O_CLOEXEC) != 0) throw std::runtime_error("no pipe");
     std::vector<char*> arguments;
@@ -31,7 +32,7 @@ pid_t start(const std::vector<std::string>& command, int& output, const char* ba
         ::prctl(PR_SET_PDEATHSIG, SIGKILL);
         ::dup2(pipe[1], STDOUT_FILENO);
         ::dup2(pipe[1], STDERR_FILENO);
-        if (backend) ::setenv("COIL_BACKEND", backend, 1);
+        for (std::string& setting : environment) ::putenv(setting.data());
         ::execvp(arguments[0], arguments.data());
         ::_exit(127);
     }
@@ -42,29 +43,43 @@ pid_t start(const std::vector<std::string>& command, int& output, const char* ba
 
 }  // namespace
 
-StuckProgram::StuckProgram(const std::string& kind, const std::string& backend) {
-    int output = -1;
-    pid_ = start({COIL_STUCK_PROGRAM, kind}, output, backend.c_str());
+StuckProgram::StuckProgram(const std::string& kind, const std::string& backend, const Options& options) {
+    std::vector<std::string> command{COIL_STUCK_PROGRAM, kind};
+    if (options.graph) command.emplace_back("graph");
+    std::vector<std::string> environment = options.environment;
+    environment.push_back("COIL_BACKEND=" + backend);
+    pid_ = start(command, pipe_, std::move(environment));
     while (!output_.ends_with("ready\n")) {
-        std::string more = read_some(output);
+        std::string more = read_some(pipe_);
         if (more.empty()) break;
         output_ += more;
     }
-    ::close(output);
     if (!output_.ends_with("ready\n")) throw std::runtime_error("it ended with: " + output_);
     output_.resize(output_.size() - std::string("ready\n").size());
 }
 
 StuckProgram::~StuckProgram() {
-    ::kill(pid_, SIGKILL);
+    if (pid_ > 0) {
+        ::kill(pid_, SIGKILL);
+        ::waitpid(pid_, nullptr, 0);
+    }
+    ::close(pipe_);
+}
+
+std::string StuckProgram::end_by(int signal_number) {
+    ::kill(pid_, signal_number);
+    std::string said;
+    for (std::string more = read_some(pipe_); !more.empty(); more = read_some(pipe_)) said += more;
     ::waitpid(pid_, nullptr, 0);
+    pid_ = -1;
+    return said;
 }
 
 bool StuckProgram::alive() const { return ::waitpid(pid_, nullptr, WNOHANG) == 0; }
 
 CommandResult run_command(const std::vector<std::string>& command) {
     int output = -1;
-    pid_t pid = start(command, output, nullptr);
+    pid_t pid = start(command, output, {});
     CommandResult result{};
     for (std::string more = read_some(output); !more.empty(); more = read_some(output)) result.output += more;
     ::close(output);

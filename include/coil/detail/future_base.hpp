@@ -112,8 +112,8 @@ class FutureBase : public Pooled {
 
     /// "<Task 'x' waiting for Event.wait, created at x.cpp:12>"
     std::string describe() const;
-    /// "Future" or "Task 'x'": where another one is described.
-    virtual std::string label() const { return "Future"; }
+    /// "Task 'x'", "Future", "Future created at x.cpp:12": where another one is described.
+    virtual std::string label() const;
     /// In debug mode: it has just been made there.
     void keep_creation_place(const std::source_location& where) noexcept;
     /// Adds the futures that this one waits for: of a task, of gather's future, of a shield.

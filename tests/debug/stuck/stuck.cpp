@@ -1,13 +1,16 @@
-// A program that is stuck in the way that its argument names, for those who look into it. It says "ready" once it is.
+// A program that is stuck in the way that its argument names, for those who look into it. It says "ready" once it is; "graph" as
+// a second argument: and before that the call graphs of its tasks. SIGINT ends it, and SIGUSR1 the busy one.
 
 #include <unistd.h>
 
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <functional>
 #include <iostream>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "coil/coil.hpp"
@@ -18,7 +21,14 @@ using namespace std::chrono_literals;
 
 namespace {
 
-void say_ready() { std::cout << "ready" << std::endl; }
+bool shows_graphs = false;
+
+void say_ready() {
+    if (shows_graphs) {
+        for (const Task<>& task : all_tasks()) std::cout << format_call_graph(task) << "\n\n";
+    }
+    std::cout << "ready" << std::endl;
+}
 
 // Some turns later everybody stands where he will stay; who calls this too.
 void say_ready_later(int turns = 20) {
@@ -66,11 +76,14 @@ Coro<> never_set() {
     co_await reader;
 }
 
+volatile std::sig_atomic_t released = 0;
+
 Coro<> spin() {
+    get_running_loop().slow_callback_duration = 0ms;  // however soon it is released
+    std::signal(SIGUSR1, [](int) { released = 1; });
     co_await sleep(0ms);
     say_ready();
-    volatile bool forever = true;
-    while (forever) {
+    while (!released) {
     }
 }
 
@@ -166,7 +179,12 @@ int main(int argc, char** argv) {
         {"churn", churn},
         {"objects", some_objects},
     };
-    auto kind = argc == 2 ? kinds.find(argv[1]) : kinds.end();
+    auto kind = argc >= 2 ? kinds.find(argv[1]) : kinds.end();
     if (kind == kinds.end()) return 2;
-    run(kind->second());
+    shows_graphs = argc == 3 && std::string_view(argv[2]) == "graph";
+    try {
+        run(kind->second());
+    } catch (const KeyboardInterrupt&) {
+        return 130;
+    }
 }
