@@ -86,7 +86,6 @@ class CallbackBase : public Timer, public Pooled {
     bool live_ : 1 = true;  // the callable exists
     bool repeats_ : 1;      // a reader's or a signal's callback: not dropped after a run
     bool context_given_ : 1 = false;
-    bool place_kept_ : 1 = false;
 
   public:
     bool queued_ : 1 = false;  // of repeating ones: in the ready queue now
@@ -94,6 +93,7 @@ class CallbackBase : public Timer, public Pooled {
   private:
     std::atomic<bool> cancelled_{false};
     bool shared_ = false;
+    bool place_kept_ = false;  // see creation_place.hpp
     std::atomic<unsigned> owners_{0};
     EventLoop* loop_;
     union {
