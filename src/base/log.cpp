@@ -12,6 +12,7 @@ std::mutex handler_mutex;
 std::shared_ptr<const LogHandler> current_handler;
 
 void write_to_stderr(LogLevel level, std::string_view text) {
+    if (level < LogLevel::WARNING) return;  // as Python's handler of last resort
     static constexpr const char* NAMES[] = {"debug", "info", "warning", "error", "critical"};
     std::fprintf(stderr, "coil %s: %.*s\n", NAMES[static_cast<int>(level)], static_cast<int>(text.size()),
                  text.data());

@@ -11,6 +11,7 @@
 
 #include "coil/combinators.hpp"
 #include "coil/exceptions.hpp"
+#include "coil/log.hpp"
 #include "coil/tasks.hpp"
 #include "io/dns.hpp"
 #include "io/fd_wait.hpp"
@@ -234,6 +235,7 @@ Coro<AnyConnected> connect_transport(EventLoop& loop, Socket socket, AnyProtocol
         transport->close();
         outcome.value();
     }
+    if (loop.get_debug()) log(LogLevel::DEBUG_, "connected over TLS: " + transport->describe());
     co_return AnyConnected{std::move(transport), std::move(protocol)};
 }
 

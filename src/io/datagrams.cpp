@@ -317,6 +317,7 @@ Coro<AnyDatagramEndpoint> start_endpoint(EventLoop& loop, Socket socket, AnyData
         transport->close();
         outcome.value();
     }
+    if (loop.get_debug()) log(LogLevel::INFO, "Datagram endpoint created: " + transport->describe());
     co_return AnyDatagramEndpoint{std::move(transport), std::move(protocol)};
 }
 

@@ -1,13 +1,17 @@
 #include "io/dns.hpp"
 
+#include <fmt/format.h>
 #include <netdb.h>
 #include <netinet/in.h>
 
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
+#include <optional>
 
 #include "coil/exceptions.hpp"
+#include "coil/log.hpp"
 #include "sync/worker_pool.hpp"
 
 namespace coil {
@@ -39,6 +43,24 @@ std::vector<ResolvedAddress> look_up(const std::string& host, const std::string&
                          entry->ai_canonname ? entry->ai_canonname : ""});
     }
     if (found.empty()) throw OSError("getaddrinfo() returned empty list");
+    return found;
+}
+
+/// In debug mode, in a thread of the pool.
+std::vector<ResolvedAddress> look_up_and_log(const std::string& host, const std::string& service,
+                                             const AddressOptions& options, Duration slow) {
+    std::string what = fmt::format("address info {}:{}, family={}, type={}, proto={}, flags={}", host,
+                                   service, options.family, options.type, options.proto, options.flags);
+    log(LogLevel::DEBUG_, "Get " + what);
+    auto began = std::chrono::steady_clock::now();
+    std::vector<ResolvedAddress> found = look_up(host, service, options);
+    auto took = std::chrono::steady_clock::now() - began;
+    std::string addresses;
+    for (const ResolvedAddress& entry : found)
+        addresses += (addresses.empty() ? "" : ", ") + to_string(entry.address.public_form());
+    log(took >= slow ? LogLevel::INFO : LogLevel::DEBUG_,
+        fmt::format("Getting {} took {:.3f}ms: {}", what,
+                    std::chrono::duration<double, std::milli>(took).count(), addresses));
     return found;
 }
 
@@ -102,8 +124,10 @@ Coro<std::vector<ResolvedAddress>> resolve(EventLoop& loop, std::string host, Se
         co_return one;
     }
     std::string what = "getaddrinfo('" + host + "')";
-    auto work = [host = std::move(host), service = port.text(), options] {
-        return look_up(host, service, options);
+    std::optional<Duration> slow;
+    if (loop.get_debug()) slow = loop.slow_callback_duration;
+    auto work = [host = std::move(host), service = port.text(), options, slow] {
+        return slow ? look_up_and_log(host, service, options, *slow) : look_up(host, service, options);
     };
     co_return co_await in_worker(std::move(what), std::move(work), LateError::DROP);
 }

@@ -170,6 +170,8 @@ Coro<std::shared_ptr<ProcessTransport>> ProcessTransport::start(
     EventLoop& loop, SpawnPlan plan, std::shared_ptr<SubprocessProtocol> protocol) {
     loop.check_closed();
     SpawnedChild child = plan.start();
+    if (loop.get_debug())
+        log(LogLevel::INFO, fmt::format("execute {}: process {}", plan.describe(), child.pid));
     auto me = std::make_shared<ProcessTransport>(loop, child.pid, std::move(child.pidfd), child.pipes,
                                                  std::move(protocol), plan.limit());
     me->watch();
@@ -220,6 +222,8 @@ void ProcessTransport::reap() {
 
 void ProcessTransport::exited(int returncode) {
     returncode_ = returncode;
+    if (loop_.get_debug())
+        log(LogLevel::INFO, fmt::format("process {} exited with return code {}", pid_, returncode));
     tell([](SubprocessProtocol& protocol) { protocol.process_exited(); });
     waiters_.wake_all();
     close_when_over();
@@ -256,7 +260,10 @@ void ProcessTransport::close() {
     for (Pipe& pipe : pipes_) {
         if (pipe.transport) pipe.transport->close();
     }
-    if (pidfd_) signal_pidfd(pidfd_.fileno(), SIGKILL);
+    if (!pidfd_) return;
+    if (loop_.get_debug())
+        log(LogLevel::WARNING, fmt::format("Close running child process: kill process {}", pid_));
+    signal_pidfd(pidfd_.fileno(), SIGKILL);
 }
 
 void ProcessTransport::kill_and_reap() noexcept {

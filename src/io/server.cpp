@@ -104,7 +104,12 @@ void ServerState::connected(Socket socket) {
     try {
         std::shared_ptr<StreamingProtocol> protocol = factory_();
         if (tls_) protocol = over_tls(std::move(protocol));
-        std::make_shared<SocketTransport>(loop_, std::move(socket), std::move(protocol), this)->start();
+        auto transport =
+            std::make_shared<SocketTransport>(loop_, std::move(socket), std::move(protocol), this);
+        transport->start();
+        if (loop_.get_debug())
+            log(LogLevel::DEBUG_, fmt::format("{} got a new connection: {}",
+                                              Server(shared_from_this()).describe(), transport->describe()));
     } catch (const KeyboardInterrupt&) {
         throw;
     } catch (...) {
@@ -132,6 +137,7 @@ void ServerState::start_serving() {
     for (auto& listener : listeners_) listener->start();
     serving_ = true;
     keeps_itself_ = shared_from_this();
+    if (loop_.get_debug()) log(LogLevel::INFO, Server(keeps_itself_).describe() + " is serving");
 }
 
 void SocketFile::remove() const noexcept {

@@ -1,5 +1,6 @@
 // The loop's sock_ methods: try at once, wait until the descriptor is ready, try again.
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
@@ -28,6 +29,9 @@ using detail::FdWait;
 void check(EventLoop& loop, int fd) {
     loop.check_closed();
     detail::check_descriptor_is_free(loop.core(), fd);
+    if (!loop.get_debug()) return;
+    int flags = ::fcntl(fd, F_GETFL);
+    if (flags >= 0 && !(flags & O_NONBLOCK)) throw ValueError("the socket must be non-blocking");
 }
 
 bool would_block(int error) { return error == EAGAIN || error == EWOULDBLOCK; }

@@ -288,6 +288,13 @@ unsigned SpawnPlan::group_id(const OwnAccount& group) {
     return found->gr_gid;
 }
 
+std::string SpawnPlan::describe() const {
+    std::string text;
+    for (const std::string& argument : argv_)
+        text += fmt::format("{}'{}'", text.empty() ? "" : " ", argument);
+    return text;
+}
+
 SpawnedChild SpawnPlan::start() const {
     check();
     ChildPlan plan;

@@ -27,6 +27,9 @@ class SpawnPlan {
     Stdio stream(std::size_t number) const noexcept { return streams_[number]; }
     std::size_t limit() const noexcept { return options_.limit; }
 
+    /// "'/bin/sh' '-c' 'exit 1'"
+    std::string describe() const;
+
     /// OSError if it does not start, ValueError for what cannot be meant.
     SpawnedChild start() const;
 

@@ -118,6 +118,7 @@ Coro<Connected<Transport, StreamingProtocol>> start_transport(EventLoop& loop,
         transport->close();
         outcome.value();
     }
+    if (loop.get_debug()) log(LogLevel::DEBUG_, "connected: " + transport->describe());
     co_return Connected<Transport, StreamingProtocol>{std::move(transport), std::move(protocol)};
 }
 
@@ -179,6 +180,7 @@ std::optional<std::size_t> StreamTransport::try_receive(std::span<std::byte> buf
         return static_cast<std::size_t>(size);
     }
     if (size == 0) {
+        if (loop_.get_debug()) log(LogLevel::DEBUG_, describe() + " received EOF");
         eof_read_ = true;
         read_ended();
         return std::nullopt;
@@ -209,12 +211,14 @@ void StreamTransport::read_ended() {
 void StreamTransport::pause_reading() {
     if (!(direction_ & READS)) throw RuntimeError("this transport is for writing only");
     paused_ = true;
+    if (loop_.get_debug()) log(LogLevel::DEBUG_, describe() + " pauses reading");
 }
 
 void StreamTransport::resume_reading() {
     if (!(direction_ & READS)) throw RuntimeError("this transport is for writing only");
     if (closing_ || !paused_) return;
     paused_ = false;
+    if (loop_.get_debug()) log(LogLevel::DEBUG_, describe() + " resumes reading");
     if (reading_ && (watch().ready & READABLE) && !eof_read_) watch().queue();
 }
 

@@ -9,8 +9,12 @@ namespace coil {
 std::string BaseTransport::describe() const {
     auto peer = get_extra_info("peername");
     const auto* address = std::any_cast<SocketAddress>(&peer);
+    auto pipe = get_extra_info("pipe");
+    const auto* descriptor = std::any_cast<int>(&pipe);
     return fmt::format("<Transport {}{}>", is_closing() ? "closing" : "open",
-                       address ? " to " + to_string(*address) : std::string());
+                       address      ? " to " + to_string(*address)
+                       : descriptor ? fmt::format(" on pipe {}", *descriptor)
+                                    : std::string());
 }
 
 }  // namespace coil
