@@ -109,7 +109,7 @@ TEST_P(SlowCallbacks, a_task_that_ends_slowly_is_named_too) {
 }
 
 TEST_P(SlowCallbacks, of_futures_are_named) {
-    slow_one(" of Future> took ", []() -> Coro<> {
+    slow_one(" of Future created at ", []() -> Coro<> {
         auto future = get_running_loop().create_future();
         future.add_done_callback([](Future<>) { block(20ms); });
         future.set_result();
