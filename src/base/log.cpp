@@ -13,9 +13,10 @@ std::shared_ptr<const LogHandler> current_handler;
 
 void write_to_stderr(LogLevel level, std::string_view text) {
     if (level < LogLevel::WARNING) return;  // as Python's handler of last resort
-    static constexpr const char* NAMES[] = {"debug", "info", "warning", "error", "critical"};
-    std::fprintf(stderr, "coil %s: %.*s\n", NAMES[static_cast<int>(level)], static_cast<int>(text.size()),
-                 text.data());
+    static constexpr const char* NAMES[] = {"warning", "error", "critical"};
+    std::fprintf(stderr, "coil %s: %.*s\n",
+                 NAMES[static_cast<int>(level) - static_cast<int>(LogLevel::WARNING)],
+                 static_cast<int>(text.size()), text.data());
 }
 
 }  // namespace

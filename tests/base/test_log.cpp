@@ -18,6 +18,8 @@ TEST(Log, writes_to_stderr_by_default) {
     ChildResult result = in_child([] {
         log(LogLevel::WARNING, "careful");
         log(LogLevel::ERROR_, "broken");
+        log(LogLevel::INFO, "for handlers only");
+        log(LogLevel::DEBUG_, "for handlers only");
         return 0;
     });
     EXPECT_EQ(result.output, "coil warning: careful\ncoil error: broken\n");
@@ -35,10 +37,10 @@ TEST(Log, goes_to_the_handler_until_an_empty_one_is_set) {
         EXPECT_EQ(lines[1].level, LogLevel::CRITICAL);
     }
     ChildResult result = in_child([] {
-        log(LogLevel::DEBUG_, "back");
+        log(LogLevel::WARNING, "back");
         return 0;
     });
-    EXPECT_EQ(result.output, "coil debug: back\n");
+    EXPECT_EQ(result.output, "coil warning: back\n");
 }
 
 TEST(Log, never_fails) {
