@@ -287,7 +287,7 @@ void discard_awaited(FutureBase& future, FutureBase& waiter) {
     if (DoneCallable* edge = waiter.told_awaited(future)) waiter.remove_done_callback(*edge);
 }
 
-constinit TaskBase* (*parent_by_node)(const DoneNode&) noexcept = nullptr;
+constinit ParentByNode parent_by_node = nullptr;
 
 TaskBase* FutureBase::parent() const noexcept {
     if (!parent_by_node) return nullptr;

@@ -8,6 +8,7 @@ struct DoneNode;
 class TaskBase;
 
 /// sync: who waits for the end of a task by this node, if that is its parent in a task group; null: other nodes.
-extern constinit TaskBase* (*parent_by_node)(const DoneNode& node) noexcept;
+using ParentByNode = TaskBase* (*)(const DoneNode& node) noexcept;
+extern constinit ParentByNode parent_by_node;
 
 }  // namespace coil::detail

@@ -116,6 +116,6 @@ TEST_P(FromInside, a_peer_that_stalls) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, FromInside, testing::Values("epoll", "uring"),
-                         [](const auto& info) { return std::string(info.param); });
+                         [](const auto& of) { return std::string(of.param); });
 
 }  // namespace

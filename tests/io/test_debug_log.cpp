@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <string>
+#include <vector>
 
 #include "coil/coil.hpp"
 #include "support/backends.hpp"
@@ -94,7 +95,8 @@ TEST_P(DebugLog, of_slow_names) {
 
 TEST_P(DebugLog, of_processes_pipes_and_datagrams) {
     auto program = []() -> Coro<> {
-        Process child = co_await create_subprocess_exec("sh", {"-c", "exit 3"});
+        std::vector<std::string> arguments{"-c", "exit 3"};
+        Process child = co_await create_subprocess_exec("sh", arguments);
         co_await child.wait();
         int ends[2];
         EXPECT_EQ(::pipe(ends), 0);
@@ -120,7 +122,8 @@ TEST_P(DebugLog, of_processes_pipes_and_datagrams) {
 TEST_P(DebugLog, of_a_child_that_is_left_behind) {
     auto program = []() -> Coro<> {
         auto made = [] { return std::make_shared<SubprocessProtocol>(); };
-        auto child = co_await get_running_loop().subprocess_exec(made, "sleep", {"1000"});
+        std::vector<std::string> arguments{"1000"};
+        auto child = co_await get_running_loop().subprocess_exec(made, "sleep", arguments);
         child.transport->close();
         co_await sleep(1ms);
     };

@@ -253,9 +253,9 @@ TEST(Descriptions, of_what_holds_state_between_tasks) {
         EXPECT_TRUE(stack.empty());
         stack = current_task().get_stack();
         EXPECT_FALSE(stack.empty());
-        if (!stack.empty())
-            EXPECT_EQ(shown(stack[0]), fmt::format("File '{}', line {}, in {}", stack[0].file, stack[0].line,
-                                                   stack[0].function));
+        if (stack.empty()) co_return;
+        EXPECT_EQ(shown(stack[0]),
+                  fmt::format("File '{}', line {}, in {}", stack[0].file, stack[0].line, stack[0].function));
     }());
 }
 
