@@ -211,6 +211,7 @@ void StreamTransport::read_ended() {
 void StreamTransport::pause_reading() {
     if (!(direction_ & READS)) throw RuntimeError("this transport is for writing only");
     paused_ = true;
+    if (closing_) return;  // the loop may be gone
     if (loop_.get_debug()) log(LogLevel::DEBUG_, describe() + " pauses reading");
 }
 
