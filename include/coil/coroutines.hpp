@@ -304,10 +304,8 @@ concept Awaitable = requires { typename AwaitTraits<A>::Result; };
 template <Awaitable A>
 using AwaitResult = typename AwaitTraits<A>::Result;
 
-}  // namespace detail
-
-namespace detail {
 std::string describe_outcome(const std::exception_ptr& error);
+
 }  // namespace detail
 
 /// How something ended: with a value, an error or a cancellation. What `try_await` and `gather(return_exceptions, …)` give.

@@ -46,6 +46,40 @@ void Address::set_scope(std::uint32_t flowinfo, std::uint32_t scope_id) noexcept
     if (scope_id != 0) in.sin6_scope_id = scope_id;
 }
 
+CompactAddress::CompactAddress(const Address& address) {
+    if (address.family() == AF_INET) {
+        const auto& in = reinterpret_cast<const sockaddr_in&>(address.storage);
+        bits_ = std::uint64_t{in.sin_addr.s_addr} << 32 | std::uint64_t{in.sin_port} << 16 | IPV4;
+    } else if (address.family() == AF_UNIX && address.length <= offsetof(sockaddr_un, sun_path)) {
+        bits_ = EMPTY_PATH;
+    } else {
+        auto* block = new std::byte[sizeof address.length + address.length];
+        std::memcpy(block, &address.length, sizeof address.length);
+        std::memcpy(block + sizeof address.length, &address.storage, address.length);
+        bits_ = reinterpret_cast<std::uintptr_t>(block);
+    }
+}
+
+CompactAddress::~CompactAddress() {
+    if (!(bits_ & IN_PLACE)) delete[] block();
+}
+
+std::optional<SocketAddress> CompactAddress::public_form() const {
+    if (bits_ == 0) return std::nullopt;
+    if (bits_ == EMPTY_PATH) return SocketAddress();
+    if ((bits_ & KIND) == IPV4) {
+        sockaddr_in in{};
+        in.sin_family = AF_INET;
+        in.sin_port = static_cast<in_port_t>(bits_ >> 16);
+        in.sin_addr.s_addr = static_cast<in_addr_t>(bits_ >> 32);
+        return Address(reinterpret_cast<const sockaddr*>(&in), sizeof in).public_form();
+    }
+    Address address;
+    std::memcpy(&address.length, block(), sizeof address.length);
+    std::memcpy(&address.storage, block() + sizeof address.length, address.length);
+    return address.public_form();
+}
+
 std::optional<Address> numeric_address(const std::string& host, int port, int family) {
     sockaddr_in v4{};
     if (family != AF_INET6 && ::inet_pton(AF_INET, host.c_str(), &v4.sin_addr) == 1) {

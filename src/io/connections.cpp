@@ -11,7 +11,6 @@
 
 #include "coil/combinators.hpp"
 #include "coil/exceptions.hpp"
-#include "coil/log.hpp"
 #include "coil/tasks.hpp"
 #include "io/dns.hpp"
 #include "io/fd_wait.hpp"
@@ -19,6 +18,7 @@
 #include "io/socket_transport.hpp"
 #include "io/tls_protocol.hpp"
 #include "io/tls_transport.hpp"
+#include "loop/debug_log.hpp"
 
 namespace coil {
 
@@ -223,19 +223,19 @@ Coro<AnyConnected> connect_transport(EventLoop& loop, Socket socket, AnyProtocol
     check_stream_socket(socket);
     auto protocol = factory();
     if (!tls) {
-        auto transport = std::make_shared<SocketTransport>(loop, std::move(socket), protocol, nullptr);
+        auto transport = std::make_shared<SocketTransport>(loop, std::move(socket), protocol);
         co_return co_await start_transport(loop, std::move(transport), std::move(protocol));
     }
     Future<> ready = loop.create_future();
     auto below = std::make_shared<TlsProtocol>(loop, protocol, std::move(*tls), setter_of(ready));
-    std::make_shared<SocketTransport>(loop, std::move(socket), below, nullptr)->start();
+    std::make_shared<SocketTransport>(loop, std::move(socket), below)->start();
     auto transport = below->app_transport();
     auto outcome = co_await try_await(ready);
     if (!outcome) {
         transport->close();
         outcome.value();
     }
-    if (loop.get_debug()) log(LogLevel::DEBUG_, "connected over TLS: " + transport->describe());
+    debug_log(loop, LogLevel::DEBUG_, [&] { return "connected over TLS: " + transport->describe(); });
     co_return AnyConnected{std::move(transport), std::move(protocol)};
 }
 

@@ -20,6 +20,7 @@
 #include "io/fd_wait.hpp"
 #include "io/queued_watch.hpp"
 #include "io/stream_transport.hpp"
+#include "loop/debug_log.hpp"
 #include "loop/descriptors.hpp"
 
 namespace coil {
@@ -47,10 +48,9 @@ class SocketDatagramTransport final : public DatagramTransport,
           protocol_(std::move(protocol)),
           peer_(peer),
           family_(socket_.family()) {
-        sockaddr_storage name{};
-        socklen_t size = sizeof name;
-        connected_ = ::getpeername(socket_.fileno(), reinterpret_cast<sockaddr*>(&name), &size) == 0;
-        if (connected_) peer_.emplace(reinterpret_cast<sockaddr*>(&name), size);
+        Address name;
+        connected_ = ::getpeername(socket_.fileno(), name.data(), &name.length) == 0;
+        if (connected_) peer_ = name;
         loop.core().resources.push_back(*this);
         own_descriptor(loop.core(), socket_.fileno(), true);
     }
@@ -77,14 +77,9 @@ class SocketDatagramTransport final : public DatagramTransport,
     }
 
     std::any get_extra_info(std::string_view name) const override {
-        if (!socket_) return {};
-        TransportSocket socket(socket_.fileno());
-        if (name == "socket") return socket;
-        try {
-            if (name == "sockname") return socket.getsockname();
-            if (name == "peername") return socket.getpeername();
-        } catch (const OSError&) {  // it is not connected: there is no such name
-        }
+        if (name == "socket") return TransportSocket(socket_.fileno());
+        if (name == "sockname") return socket_ ? socket_.getsockname() : sockname_.public_form();
+        if (name == "peername" && connected_) return peer_->public_form();
         return {};
     }
     bool is_closing() const override { return closing_; }
@@ -153,6 +148,7 @@ class SocketDatagramTransport final : public DatagramTransport,
     void close_descriptor() noexcept {
         if (!socket_) return;
         own_descriptor(loop_.core(), socket_.fileno(), false);
+        ::getsockname(socket_.fileno(), sockname_.data(), &sockname_.length);
         socket_.close();
     }
 
@@ -290,6 +286,7 @@ class SocketDatagramTransport final : public DatagramTransport,
     std::shared_ptr<SocketDatagramTransport> keeps_itself_;  // while it is open
     std::shared_ptr<DatagramProtocol> protocol_;
     std::optional<Address> peer_;
+    Address sockname_;  // once it is closed
     int family_;
     std::deque<Packet> queue_;
     std::size_t buffered_ = 0;
@@ -317,7 +314,7 @@ Coro<AnyDatagramEndpoint> start_endpoint(EventLoop& loop, Socket socket, AnyData
         transport->close();
         outcome.value();
     }
-    if (loop.get_debug()) log(LogLevel::INFO, "Datagram endpoint created: " + transport->describe());
+    debug_log(loop, LogLevel::INFO, [&] { return "Datagram endpoint created: " + transport->describe(); });
     co_return AnyDatagramEndpoint{std::move(transport), std::move(protocol)};
 }
 

@@ -14,6 +14,7 @@
 #include "io/pidfd.hpp"
 #include "io/queue_wait.hpp"
 #include "io/stream_transport.hpp"
+#include "loop/debug_log.hpp"
 
 namespace coil {
 
@@ -170,8 +171,8 @@ Coro<std::shared_ptr<ProcessTransport>> ProcessTransport::start(
     EventLoop& loop, SpawnPlan plan, std::shared_ptr<SubprocessProtocol> protocol) {
     loop.check_closed();
     SpawnedChild child = plan.start();
-    if (loop.get_debug())
-        log(LogLevel::INFO, fmt::format("execute {}: process {}", plan.describe(), child.pid));
+    debug_log(loop, LogLevel::INFO,
+              [&] { return fmt::format("execute {}: process {}", plan.describe(), child.pid); });
     auto me = std::make_shared<ProcessTransport>(loop, child.pid, std::move(child.pidfd), child.pipes,
                                                  std::move(protocol), plan.limit());
     me->watch();
@@ -222,8 +223,8 @@ void ProcessTransport::reap() {
 
 void ProcessTransport::exited(int returncode) {
     returncode_ = returncode;
-    if (loop_.get_debug())
-        log(LogLevel::INFO, fmt::format("process {} exited with return code {}", pid_, returncode));
+    debug_log(loop_, LogLevel::INFO,
+              [&] { return fmt::format("process {} exited with return code {}", pid_, returncode); });
     tell([](SubprocessProtocol& protocol) { protocol.process_exited(); });
     waiters_.wake_all();
     close_when_over();
@@ -261,8 +262,8 @@ void ProcessTransport::close() {
         if (pipe.transport) pipe.transport->close();
     }
     if (!pidfd_) return;
-    if (loop_.get_debug())
-        log(LogLevel::WARNING, fmt::format("Close running child process: kill process {}", pid_));
+    debug_log(loop_, LogLevel::WARNING,
+              [&] { return fmt::format("Close running child process: kill process {}", pid_); });
     signal_pidfd(pidfd_.fileno(), SIGKILL);
 }
 

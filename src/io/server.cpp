@@ -18,6 +18,7 @@
 #include "io/server_state.hpp"
 #include "io/socket_transport.hpp"
 #include "io/tls_plan.hpp"
+#include "loop/debug_log.hpp"
 
 namespace coil {
 
@@ -62,9 +63,10 @@ void ServerState::Listener::run(Runnable& self, How how) {
 void ServerState::Listener::accept_some() {
     // As many as may have queued up, then the rest of the loop's work.
     for (int i = 0; i <= server.backlog_; ++i) {
-        int accepted = ::accept4(socket.fileno(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        Address peer;
+        int accepted = ::accept4(socket.fileno(), peer.data(), &peer.length, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (accepted >= 0) {
-            server.connected(Socket::adopt_nonblocking(accepted));
+            server.connected(Socket::adopt_nonblocking(accepted), peer);
             if (!started()) return;  // the factory has closed the server
             continue;
         }
@@ -100,16 +102,17 @@ void ServerState::Listener::out_of_resources(int error) {
     retry = server.loop_.call_later(RETRY, [this] { start(); });
 }
 
-void ServerState::connected(Socket socket) {
+void ServerState::connected(Socket socket, const Address& peer) {
     try {
         std::shared_ptr<StreamingProtocol> protocol = factory_();
         if (tls_) protocol = over_tls(std::move(protocol));
         auto transport =
-            std::make_shared<SocketTransport>(loop_, std::move(socket), std::move(protocol), this);
+            std::make_shared<SocketTransport>(loop_, std::move(socket), std::move(protocol), *this, peer);
         transport->start();
-        if (loop_.get_debug())
-            log(LogLevel::DEBUG_, fmt::format("{} got a new connection: {}",
-                                              Server(shared_from_this()).describe(), transport->describe()));
+        debug_log(loop_, LogLevel::DEBUG_, [&] {
+            return fmt::format("{} got a new connection: {}", Server(shared_from_this()).describe(),
+                               transport->describe());
+        });
     } catch (const KeyboardInterrupt&) {
         throw;
     } catch (...) {
@@ -137,7 +140,7 @@ void ServerState::start_serving() {
     for (auto& listener : listeners_) listener->start();
     serving_ = true;
     keeps_itself_ = shared_from_this();
-    if (loop_.get_debug()) log(LogLevel::INFO, Server(keeps_itself_).describe() + " is serving");
+    debug_log(loop_, LogLevel::INFO, [&] { return Server(keeps_itself_).describe() + " is serving"; });
 }
 
 void SocketFile::remove() const noexcept {
@@ -256,9 +259,10 @@ std::optional<Socket> bind_one(EventLoop& loop, const Address& address, const Se
     try {
         socket.emplace(address.family(), SOCK_STREAM);
     } catch (const OSError& e) {
-        if (loop.get_debug())
-            log(LogLevel::WARNING, fmt::format("create_server() failed to create a socket of family {}: {}",
-                                               address.family(), e.what()));
+        debug_log(loop, LogLevel::WARNING, [&] {
+            return fmt::format("create_server() failed to create a socket of family {}: {}", address.family(),
+                               e.what());
+        });
         return std::nullopt;
     }
     if (options.reuse_address) socket->setsockopt(SOL_SOCKET, SO_REUSEADDR, 1);
@@ -270,7 +274,7 @@ std::optional<Socket> bind_one(EventLoop& loop, const Address& address, const Se
     std::string text = fmt::format("error while attempting to bind on address {}: {}",
                                    to_string(address.public_form()), std::strerror(error));
     if (error != EADDRNOTAVAIL) throw_os_error(error, text);
-    if (loop.get_debug()) log(LogLevel::WARNING, text);
+    debug_log(loop, LogLevel::WARNING, [&] { return text; });
     return std::nullopt;
 }
 

@@ -18,6 +18,7 @@
 namespace coil::detail {
 
 class SocketTransport;
+struct Address;
 
 /// The file of a Unix server's socket, removed when the server closes if it is still the same.
 struct SocketFile {
@@ -62,7 +63,7 @@ class ServerState : public LoopResource, public std::enable_shared_from_this<Ser
     };
 
     void loop_closed() noexcept override;
-    void connected(Socket socket);
+    void connected(Socket socket, const Address& peer);
     std::shared_ptr<StreamingProtocol> over_tls(std::shared_ptr<StreamingProtocol> protocol);
     std::vector<std::shared_ptr<SocketTransport>> live() const;
 

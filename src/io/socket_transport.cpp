@@ -22,15 +22,20 @@ void send_without_delay(int fd) noexcept {
     ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
-SocketTransport::SocketTransport(EventLoop& loop, Socket socket, std::shared_ptr<StreamingProtocol> protocol,
-                                 ServerState* server)
-    : StreamTransport(loop, std::move(socket), std::move(protocol)), server_(server) {
+SocketTransport::SocketTransport(EventLoop& loop, Socket socket, std::shared_ptr<StreamingProtocol> protocol)
+    : StreamTransport(loop, std::move(socket), std::move(protocol)) {
     watch().is_socket = true;
-    if (server_) {
-        server_->attach(*this);
-    } else {
-        send_without_delay(fd());
-    }
+    send_without_delay(fd());
+    Address peer;
+    if (::getpeername(fd(), peer.data(), &peer.length) == 0) peer_ = CompactAddress(peer);
+}
+
+SocketTransport::SocketTransport(EventLoop& loop, Socket socket, std::shared_ptr<StreamingProtocol> protocol,
+                                 ServerState& server, const Address& peer)
+    : StreamTransport(loop, std::move(socket), std::move(protocol)), peer_(peer) {
+    watch().is_socket = true;
+    server.attach(*this);
+    server_ = &server;
 }
 
 // The loop may be gone already: see loop_closed().
@@ -39,6 +44,15 @@ SocketTransport::~SocketTransport() { leave_server(); }
 void SocketTransport::released() noexcept {
     if (!loop_.is_closed()) flushed();  // who sends a file is to see that the connection is lost
     leave_server();
+}
+
+void SocketTransport::keep_names() noexcept {
+    Address own;
+    if (::getsockname(fd(), own.data(), &own.length) < 0) return;
+    try {
+        make_extras().sockname = CompactAddress(own);
+    } catch (const std::bad_alloc&) {  // then it has no name any more
+    }
 }
 
 void SocketTransport::leave_server() noexcept {
@@ -63,13 +77,14 @@ ssize_t SocketTransport::send(std::span<const std::string_view> parts) noexcept 
 void SocketTransport::shut_writing() noexcept { ::shutdown(fd(), SHUT_WR); }
 
 std::any SocketTransport::get_extra_info(std::string_view name) const {
-    if (!socket()) return {};
-    TransportSocket socket(fd());
-    if (name == "socket") return socket;
-    try {
-        if (name == "peername") return socket.getpeername();
-        if (name == "sockname") return socket.getsockname();
-    } catch (const OSError&) {  // the peer is gone: there is no name any more
+    auto unless_none = [](std::optional<SocketAddress> address) {
+        return address ? std::any(std::move(*address)) : std::any();
+    };
+    if (name == "socket") return TransportSocket(fd());
+    if (name == "peername") return unless_none(peer_.public_form());
+    if (name == "sockname") {
+        if (socket()) return TransportSocket(fd()).getsockname();
+        if (extras()) return unless_none(extras()->sockname.public_form());
     }
     return {};
 }
@@ -85,18 +100,18 @@ class SocketTransport::Writable final : public LeafWaiter, public OperationTag {
   public:
     explicit Writable(SocketTransport& transport) noexcept : transport_(transport) {}
     ~Writable() {
-        if (transport_.writable_ == this) transport_.writable_ = nullptr;
+        if (transport_.flushing() == this) transport_.make_extras().flushing = nullptr;
     }
     bool await_ready() const noexcept { return false; }
     template <class Promise>
     void await_suspend(std::coroutine_handle<Promise> at) {
         LeafWaiter::suspend(at);
-        transport_.writable_ = this;
+        transport_.make_extras().flushing = this;
         // Before reading begins nothing watches yet.
         transport_.watch().start();
     }
     void await_resume() {
-        if (transport_.writable_ == this) transport_.writable_ = nullptr;
+        if (transport_.flushing() == this) transport_.make_extras().flushing = nullptr;
         throw_if_cancelled();
     }
     std::string describe() const override { return "sendfile"; }
@@ -106,12 +121,12 @@ class SocketTransport::Writable final : public LeafWaiter, public OperationTag {
 };
 
 void SocketTransport::flushed() {
-    if (writable_ && writable_->pending()) writable_->wake();
+    if (LeafWaiter* waiter = flushing(); waiter && waiter->pending()) waiter->wake();
 }
 
 Coro<std::size_t> SocketTransport::send_file(FileSender& sender) {
     auto keep = self();
-    if (writable_) throw RuntimeError("sendfile is in progress on this transport already");
+    if (flushing()) throw RuntimeError("sendfile is in progress on this transport already");
     // As asyncio: nothing is read meanwhile, so that the protocol does not write into the file.
     bool was_reading = is_reading();
     pause_reading();

@@ -14,9 +14,10 @@ void send_without_delay(int fd) noexcept;
 
 class SocketTransport final : public StreamTransport {
   public:
-    /// `server`: the one that accepted it, or null.
+    SocketTransport(EventLoop& loop, Socket socket, std::shared_ptr<StreamingProtocol> protocol);
+    /// Accepted by `server`.
     SocketTransport(EventLoop& loop, Socket socket, std::shared_ptr<StreamingProtocol> protocol,
-                    ServerState* server);
+                    ServerState& server, const Address& peer);
     ~SocketTransport() override;
 
     std::any get_extra_info(std::string_view name) const override;
@@ -35,11 +36,13 @@ class SocketTransport final : public StreamTransport {
     void shut_writing() noexcept override;
     const char* kind() const noexcept override { return "socket transport"; }
     void flushed() override;
+    void keep_names() noexcept override;
     void released() noexcept override;
     void leave_server() noexcept;
+    LeafWaiter* flushing() const noexcept { return extras() ? extras()->flushing : nullptr; }
 
-    ServerState* server_;           // lives until this transport has left it
-    Writable* writable_ = nullptr;  // who sends a file
+    ServerState* server_ = nullptr;  // lives until this transport has left it
+    CompactAddress peer_;            // the kernel forgets it when the connection ends
 };
 
 }  // namespace coil::detail

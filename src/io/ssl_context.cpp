@@ -188,6 +188,7 @@ std::string SslContext::describe() const {
                        MODES[static_cast<std::size_t>(verify_mode())],
                        check_hostname() ? ", host names checked" : "");
 }
+
 SslProtocol SslContext::protocol() const { return state_->protocol; }
 
 // ---- certificates

@@ -120,14 +120,14 @@ std::string SslCertificate::der() const {
     return der;
 }
 
-// ---- sessions
-
 std::string SslCertificate::describe() const {
     std::string text;
     for (const auto& [key, value] : subject())
         text += fmt::format("{}{}={}", text.empty() ? "" : ", ", key, value);
     return fmt::format("<SslCertificate {}>", text.empty() ? "without a subject" : text);
 }
+
+// ---- sessions
 
 std::string SslSession::describe() const {
     return fmt::format("<SslSession {}>", resumable() ? "resumable" : "not resumable");
@@ -203,11 +203,13 @@ std::optional<SslSession> SslObject::session() const {
 }
 
 bool SslObject::session_reused() const { return SSL_session_reused(state_->ssl.get()) == 1; }
+
 std::string SslObject::describe() const {
     std::string spoken = version(), name = server_hostname();
     return fmt::format("<SslObject {}, {}{}{}>", server_side() ? "server" : "client",
                        spoken.empty() ? "before its handshake" : spoken, name.empty() ? "" : ", ", name);
 }
+
 SslContext SslObject::context() const { return state_->context; }
 
 void SslObject::set_context(const SslContext& context) {

@@ -12,6 +12,7 @@
 #include "coil/exceptions.hpp"
 #include "coil/futures.hpp"
 #include "coil/log.hpp"
+#include "loop/debug_log.hpp"
 #include "loop/descriptors.hpp"
 #include "loop/run_watch.hpp"
 
@@ -70,6 +71,11 @@ void StreamTransport::close_descriptor() noexcept {
     socket_.close();
 }
 
+void StreamTransport::let_descriptor_go(long own_handles) noexcept {
+    if (weak_from_this().use_count() > own_handles) keep_names();
+    close_descriptor();
+}
+
 void StreamTransport::set_protocol(std::shared_ptr<StreamingProtocol> protocol) {
     if (!protocol) throw ValueError("a transport needs a protocol");
     direct_reader_ = nullptr;  // belongs to the former one
@@ -81,11 +87,11 @@ void StreamTransport::loop_closed() noexcept {
     log(LogLevel::WARNING, "unclosed transport: its loop was closed before it");
     auto keep = std::move(keeps_itself_);
     watch().stop();
-    close_descriptor();
     closing_ = true;
     lost_ = true;
     protocol_connected_ = false;
     buffer_.clear();
+    let_descriptor_go(1);
     released();
     auto protocol = std::move(protocol_);
 }
@@ -118,7 +124,7 @@ Coro<Connected<Transport, StreamingProtocol>> start_transport(EventLoop& loop,
         transport->close();
         outcome.value();
     }
-    if (loop.get_debug()) log(LogLevel::DEBUG_, "connected: " + transport->describe());
+    debug_log(loop, LogLevel::DEBUG_, [&] { return "connected: " + transport->describe(); });
     co_return Connected<Transport, StreamingProtocol>{std::move(transport), std::move(protocol)};
 }
 
@@ -180,7 +186,7 @@ std::optional<std::size_t> StreamTransport::try_receive(std::span<std::byte> buf
         return static_cast<std::size_t>(size);
     }
     if (size == 0) {
-        if (loop_.get_debug()) log(LogLevel::DEBUG_, describe() + " received EOF");
+        debug_log(loop_, LogLevel::DEBUG_, [&] { return describe() + " received EOF"; });
         eof_read_ = true;
         read_ended();
         return std::nullopt;
@@ -212,14 +218,14 @@ void StreamTransport::pause_reading() {
     if (!(direction_ & READS)) throw RuntimeError("this transport is for writing only");
     paused_ = true;
     if (closing_) return;  // the loop may be gone
-    if (loop_.get_debug()) log(LogLevel::DEBUG_, describe() + " pauses reading");
+    debug_log(loop_, LogLevel::DEBUG_, [&] { return describe() + " pauses reading"; });
 }
 
 void StreamTransport::resume_reading() {
     if (!(direction_ & READS)) throw RuntimeError("this transport is for writing only");
     if (closing_ || !paused_) return;
     paused_ = false;
-    if (loop_.get_debug()) log(LogLevel::DEBUG_, describe() + " resumes reading");
+    debug_log(loop_, LogLevel::DEBUG_, [&] { return describe() + " resumes reading"; });
     if (reading_ && (watch().ready & READABLE) && !eof_read_) watch().queue();
 }
 
@@ -309,7 +315,7 @@ void StreamTransport::write_eof() {
 void StreamTransport::set_write_buffer_limits(std::optional<std::size_t> high,
                                               std::optional<std::size_t> low) {
     auto [new_low, new_high] = write_buffer_limits(high, low);
-    limits_ = std::make_unique<const Limits>(Limits{new_low, new_high});
+    make_extras().limits = {new_low, new_high};
     if (buffer_.size() > limits().high) pause_protocol();
 }
 
@@ -362,8 +368,8 @@ bool StreamTransport::call_protocol(const char* name, Call&& call) {
 
 void StreamTransport::fatal_os_error(int errnum, const char* what) {
     std::exception_ptr error = make_os_error(errnum);
-    if (loop_.get_debug())
-        log(LogLevel::DEBUG_, fmt::format("{} on {}: {}", what, kind(), describe_exception(error)));
+    debug_log(loop_, LogLevel::DEBUG_,
+              [&] { return fmt::format("{} on {}: {}", what, kind(), describe_exception(error)); });
     force_close(std::move(error));
 }
 
@@ -373,7 +379,7 @@ void StreamTransport::fatal_error(std::exception_ptr error, const std::string& m
         std::rethrow_exception(error);
     } catch (const OSError& e) {
         of_the_system = true;
-        if (loop_.get_debug()) log(LogLevel::DEBUG_, message + ": " + e.what());
+        debug_log(loop_, LogLevel::DEBUG_, [&] { return message + ": " + e.what(); });
     } catch (...) {  // a protocol's own exception: reported below
     }
     if (!of_the_system) loop_.call_exception_handler({.message = message, .exception = error});
@@ -403,7 +409,7 @@ void StreamTransport::connection_lost(const std::exception_ptr& error) {
     struct AtTheEnd {
         StreamTransport& transport;
         ~AtTheEnd() {
-            transport.close_descriptor();
+            transport.let_descriptor_go(2);  // `keep`, and whoever calls this
             if (transport.linked()) transport.unlink();
             transport.released();
         }

@@ -16,9 +16,11 @@
 #include <memory>
 #include <string>
 
+#include "coil/detail/task_base.hpp"
 #include "coil/protocols.hpp"
 #include "coil/sockets.hpp"
 #include "coil/transports.hpp"
+#include "io/address.hpp"
 #include "io/queued_watch.hpp"
 #include "io/write_buffer.hpp"
 
@@ -91,6 +93,8 @@ class StreamTransport : public Transport, private LoopResource, private QueuedWa
     virtual void peer_closed() {}
     /// The last bytes of the buffer have gone, in write_ready().
     virtual void flushed() {}
+    /// The descriptor will be closed, and somebody still holds the transport.
+    virtual void keep_names() noexcept {}
     /// connection_lost was called.
     virtual void released() noexcept {}
 
@@ -115,6 +119,23 @@ class StreamTransport : public Transport, private LoopResource, private QueuedWa
     template <class Call>
     bool call_protocol(const char* name, Call&& call);
 
+    struct Limits {
+        std::size_t low = 16 * 1024;
+        std::size_t high = 64 * 1024;
+    };
+    /// What few transports have, or only once they are closed.
+    struct Extras {
+        Limits limits;                   // of the write buffer
+        LeafWaiter* flushing = nullptr;  // who sends a file, and waits for flushed()
+        CompactAddress sockname;
+    };
+    /// Null: all as in a new one.
+    const Extras* extras() const noexcept { return extras_.get(); }
+    Extras& make_extras() {
+        if (!extras_) extras_ = std::make_unique<Extras>();
+        return *extras_;
+    }
+
     using QueuedWatch::loop_;
     QueuedWatch& watch() noexcept { return *this; }
     const Socket& socket() const noexcept { return socket_; }
@@ -123,15 +144,11 @@ class StreamTransport : public Transport, private LoopResource, private QueuedWa
     template <class>
     friend struct LayoutOf;
 
-    struct Limits {
-        std::size_t low;
-        std::size_t high;
-    };
-    static constexpr Limits DEFAULT_LIMITS{16 * 1024, 64 * 1024};
-
     static void run(Runnable& self, How how);
     void loop_closed() noexcept final;
     void close_descriptor() noexcept;
+    /// Closes it. `own_handles`: of this transport, not the program's.
+    void let_descriptor_go(long own_handles) noexcept;
     void read_ready();
     /// Receives, and deals with all that is no data.
     std::optional<std::size_t> try_receive(std::span<std::byte> buffer);
@@ -141,7 +158,7 @@ class StreamTransport : public Transport, private LoopResource, private QueuedWa
     void connection_lost(const std::exception_ptr& error);
     void pause_protocol();
     void resume_protocol();
-    const Limits& limits() const noexcept { return limits_ ? *limits_ : DEFAULT_LIMITS; }
+    Limits limits() const noexcept { return extras_ ? extras_->limits : Limits{}; }
     BufferedProtocol& buffered_protocol() const noexcept {
         return static_cast<BufferedProtocol&>(*protocol_);
     }
@@ -150,7 +167,7 @@ class StreamTransport : public Transport, private LoopResource, private QueuedWa
     std::shared_ptr<StreamingProtocol> protocol_;
     DirectReader* direct_reader_ = nullptr;
     WriteBuffer buffer_;
-    std::unique_ptr<const Limits> limits_;  // other than the default
+    std::unique_ptr<Extras> extras_;
     Socket socket_;
     std::uint8_t writes_after_loss_ = 0;
     std::uint8_t direction_ = READS | WRITES;

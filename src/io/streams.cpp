@@ -7,6 +7,7 @@
 #include <typeinfo>
 
 #include "base/inspection.hpp"
+#include "base/uninitialized_string.hpp"
 #include "coil/exceptions.hpp"
 #include "coil/log.hpp"
 #include "coil/tasks.hpp"
@@ -119,16 +120,17 @@ class StreamReaderState final : public DirectReader {
 
     /// Receives at once, if there is something. What does not fit is kept.
     std::string receive(std::size_t most) {
+        if (std::min(most, expected_) >= WORTH_ITS_OWN_CALL) return receive_expected(most);
         std::span<std::byte> buffer = shared_read_buffer();
         auto received = direct_->receive_now(buffer);
         if (!received) return {};
+        expected_ = *received;
         std::string_view bytes(reinterpret_cast<const char*>(buffer.data()), *received);
         if (bytes.size() > most) store(bytes.substr(most));
         return std::string(bytes.substr(0, most));
     }
     std::size_t receive_into(std::span<std::byte> target) {
-        constexpr std::size_t WORTH_A_CALL = 2048;
-        if (target.size() >= WORTH_A_CALL) return direct_->receive_now(target).value_or(0);
+        if (target.size() >= WORTH_ITS_OWN_CALL) return direct_->receive_now(target).value_or(0);
         std::string bytes = receive(target.size());
         std::memcpy(target.data(), bytes.data(), bytes.size());
         return bytes.size();
@@ -144,6 +146,18 @@ class StreamReaderState final : public DirectReader {
     template <class>
     friend struct LayoutOf;
 
+    /// Straight into the string, without a copy, where as much should come as the last time.
+    std::string receive_expected(std::size_t most) {
+        // Some more than that: a short read says that there is nothing behind it.
+        std::size_t room = std::min({most, expected_ + expected_ / 16, shared_read_buffer().size()});
+        std::string bytes = uninitialized_string(room);
+        auto received = direct_->receive_now(std::as_writable_bytes(std::span(bytes)));
+        if (!received) return {};
+        expected_ = *received < room ? *received : 2 * room;
+        bytes.resize(*received);
+        if (*received < room / 2) bytes.shrink_to_fit();
+        return bytes;
+    }
     void store(std::string_view bytes) {
         if (begin_ > 0 && begin_ * 2 >= buffer_.size()) {
             buffer_.erase(0, begin_);
@@ -172,9 +186,13 @@ class StreamReaderState final : public DirectReader {
         }
     }
 
+    /// Where a copy costs more than a call of the kernel for less than it has.
+    static constexpr std::size_t WORTH_ITS_OWN_CALL = 2048;
+
     std::size_t limit_;
     std::string buffer_;
-    std::size_t begin_ = 0;  // bytes before it are read
+    std::size_t begin_ = 0;     // bytes before it are read
+    std::size_t expected_ = 0;  // what receive() found the last time
     std::exception_ptr exception_;
     StreamWait* waiting_ = nullptr;
     std::shared_ptr<Transport> transport_;

@@ -10,6 +10,7 @@
 #include "coil/exceptions.hpp"
 #include "coil/log.hpp"
 #include "io/tls_transport.hpp"
+#include "loop/debug_log.hpp"
 
 namespace coil::detail {
 
@@ -140,10 +141,10 @@ void TlsProtocol::do_handshake() {
 void TlsProtocol::handshake_complete() {
     handshake_timer_.cancel();
     state_ = State::WRAPPED;
-    if (loop_.get_debug()) {
+    debug_log(loop_, LogLevel::DEBUG_, [&] {
         std::chrono::duration<double, std::milli> taken = loop_.time() - handshake_start_;
-        log(LogLevel::DEBUG_, fmt::format("SSL handshake took {:.1f} ms", taken.count()));
-    }
+        return fmt::format("SSL handshake took {:.1f} ms", taken.count());
+    });
     app_transport_->object_ = engine_.object();
     if (app_state_ == AppState::INIT) {
         app_state_ = AppState::CONNECTED;
@@ -214,7 +215,7 @@ bool TlsProtocol::eof_received() {
     auto keep = shared_from_this();
     raw_ended_ = true;
     engine_.feed_eof();
-    if (loop_.get_debug()) log(LogLevel::DEBUG_, "TLS connection: the peer's stream has ended");
+    debug_log(loop_, LogLevel::DEBUG_, [&] { return "TLS connection: the peer's stream has ended"; });
     switch (state_) {
         case State::DO_HANDSHAKE:
             handshake_failed(std::make_exception_ptr(
@@ -326,8 +327,8 @@ void TlsProtocol::call_eof_received() {
 
 /// The peer is gone without a close_notify. What was encrypted before may still go out.
 void TlsProtocol::truncated(std::exception_ptr error) {
-    if (loop_.get_debug())
-        log(LogLevel::DEBUG_, "TLS connection: the peer's stream has ended without a close_notify");
+    debug_log(loop_, LogLevel::DEBUG_,
+              [&] { return "TLS connection: the peer's stream has ended without a close_notify"; });
     send_output(true);
     error_ = std::move(error);
     broken_ = true;
@@ -541,7 +542,7 @@ void TlsProtocol::fatal_error(std::exception_ptr error, const char* message) {
     try {
         std::rethrow_exception(error);
     } catch (const OSError& e) {
-        if (loop_.get_debug()) log(LogLevel::DEBUG_, fmt::format("{}: {}", message, e.what()));
+        debug_log(loop_, LogLevel::DEBUG_, [&] { return fmt::format("{}: {}", message, e.what()); });
     } catch (const CancelledError&) {  // nobody's fault
     } catch (...) {
         loop_.call_exception_handler({.message = message, .exception = error});

@@ -142,8 +142,72 @@ TEST_P(Connections, by_host_and_by_socket) {
         co_await accepted->lost.wait();
         EXPECT_EQ(accepted->events, "made eof lost(nothing)");
         EXPECT_EQ(protocol->events, "made lost(nothing)");
-        EXPECT_FALSE(transport->get_extra_info("socket").has_value());
+        EXPECT_EQ(std::any_cast<TransportSocket>(transport->get_extra_info("socket")).fileno(), -1);
     }());
+}
+
+struct Names {
+    SocketAddress peer;
+    SocketAddress own;
+    friend bool operator==(const Names&, const Names&) = default;
+};
+
+Names names_of(const Transport& transport) {
+    return {std::any_cast<SocketAddress>(transport.get_extra_info("peername")),
+            std::any_cast<SocketAddress>(transport.get_extra_info("sockname"))};
+}
+
+/// One end of a connection, and what its names were when it was told of the loss.
+struct NamedEnd {
+    explicit NamedEnd(std::shared_ptr<Recorder> its_protocol) : protocol(std::move(its_protocol)) {
+        protocol->on_made = [this](Transport& made) {
+            transport = protocol->transport.lock();
+            first = names_of(made);
+        };
+        protocol->on_lost = [this] { at_loss = names_of(*transport); };
+    }
+    std::shared_ptr<Recorder> protocol;
+    std::shared_ptr<Transport> transport;
+    Names first;
+    Names at_loss;
+};
+
+TEST_P(Connections, the_names_stay_when_a_connection_has_ended) {
+    support::TemporaryDirectory directory;
+    run([](std::string path) -> Coro<> {
+        EventLoop& loop = get_running_loop();
+        for (std::string host : {std::string("127.0.0.1"), std::string("::1"), path}) {
+            for (bool reset : {false, true}) {
+                NamedEnd ours(recorder());
+                NamedEnd theirs(recorder());
+                auto their_protocol = [&] { return theirs.protocol; };
+                auto our_protocol = [&] { return ours.protocol; };
+                Coro<Server> starting = host == path ? loop.create_unix_server(their_protocol, path)
+                                                     : loop.create_server(their_protocol, host, 0);
+                Server server = co_await std::move(starting);
+                SocketAddress at = server.sockets().front().getsockname();
+                Coro<Connected<Transport, Recorder>> connecting =
+                    host == path ? loop.create_unix_connection(our_protocol, path)
+                                 : loop.create_connection(our_protocol, host, at.port);
+                co_await std::move(connecting);
+                while (!theirs.transport) co_await sleep(0s);
+                EXPECT_EQ(ours.first, (Names{at, theirs.first.peer}));
+                EXPECT_EQ(theirs.first.own, at);
+                EXPECT_EQ(theirs.first.peer.host, host == path ? "" : host);
+                if (reset)
+                    close_hard(std::any_cast<TransportSocket>(theirs.transport->get_extra_info("socket")));
+                theirs.transport->close();
+                co_await ours.protocol->lost.wait();
+                co_await theirs.protocol->lost.wait();
+                for (const NamedEnd* end : {&ours, &theirs}) {
+                    EXPECT_EQ(end->at_loss, end->first);
+                    EXPECT_EQ(names_of(*end->transport), end->first);
+                }
+                server.close();
+                co_await server.wait_closed();
+            }
+        }
+    }(directory.path("socket")));
 }
 
 TEST_P(Connections, a_socket_that_does_not_fit_is_a_value_error) {
@@ -1024,7 +1088,9 @@ TEST_P(Connections, a_loop_that_is_closed_takes_its_transports_with_it) {
     survivor->close();
     survivor->abort();
     EXPECT_EQ(survivor->get_write_buffer_size(), 0u);
-    EXPECT_FALSE(survivor->get_extra_info("socket").has_value());
+    EXPECT_EQ(std::any_cast<TransportSocket>(survivor->get_extra_info("socket")).fileno(), -1);
+    EXPECT_TRUE(survivor->get_extra_info("sockname").has_value());
+    EXPECT_TRUE(survivor->get_extra_info("peername").has_value());
     EXPECT_EQ(survivor->get_protocol(), nullptr);
 }
 

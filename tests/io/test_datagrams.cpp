@@ -100,7 +100,11 @@ TEST_P(Datagrams, bound_and_connected_endpoints_talk) {
         SocketAddress name{"localhost", 1};
         EXPECT_EQ(thrown_by([&] { server->sendto("x", name); }),
                   "ValueError: 'localhost' is not a numeric address of the socket's family");
+        SocketAddress own = name_of(client);
         co_await close(client, answers);
+        EXPECT_EQ(name_of(client), own);
+        EXPECT_EQ(std::any_cast<SocketAddress>(client->get_extra_info("peername")), address);
+        EXPECT_EQ(std::any_cast<TransportSocket>(client->get_extra_info("socket")).fileno(), -1);
         co_await close(server, heard);
         EXPECT_EQ(heard->events, "made lost(nothing)");
     }());

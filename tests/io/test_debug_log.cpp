@@ -12,11 +12,13 @@
 #include "support/backends.hpp"
 #include "support/reports.hpp"
 #include "support/run.hpp"
+#include "support/streams.hpp"
 #include "support/text.hpp"
 
 using namespace coil;
 using namespace std::chrono_literals;
 using support::contains;
+using support::hang_up;
 using support::LogRecorder;
 
 namespace {
@@ -38,8 +40,7 @@ ON_EVERY_BACKEND(DebugLog);
 
 Coro<> greet(StreamReader reader, StreamWriter writer) {
     co_await reader.read();
-    writer.close();
-    co_await writer.wait_closed();
+    co_await hang_up(writer);
 }
 
 Coro<> connects(int& port) {
@@ -50,8 +51,7 @@ Coro<> connects(int& port) {
     writer.transport()->resume_reading();
     writer.write_eof();
     EXPECT_EQ(co_await reader.read(), "");
-    writer.close();
-    co_await writer.wait_closed();
+    co_await hang_up(writer);
     server.close();
     co_await server.wait_closed();
 }

@@ -16,6 +16,7 @@
 #include "support/reports.hpp"
 #include "support/run.hpp"
 #include "support/sockets.hpp"
+#include "support/streams.hpp"
 #include "support/tls.hpp"
 
 using namespace coil;
@@ -23,6 +24,7 @@ using namespace std::chrono_literals;
 using support::certificates;
 using support::client_context;
 using support::error_text;
+using support::hang_up;
 using support::MemoryFile;
 using support::server_context;
 using support::thrown_by_await;
@@ -90,11 +92,6 @@ struct Listening {
     Queue<Streams> accepted;
     int port = 0;
 };
-
-Coro<> hang_up(StreamWriter writer) {
-    writer.close();
-    co_await writer.wait_closed();
-}
 
 Coro<> echo(StreamReader reader, StreamWriter writer) {
     for (;;) {

@@ -16,10 +16,12 @@
 #include "support/reports.hpp"
 #include "support/run.hpp"
 #include "support/sockets.hpp"
+#include "support/streams.hpp"
 
 using namespace coil;
 using namespace std::chrono_literals;
 using support::error_text;
+using support::hang_up;
 using support::run_virtual;
 using support::thrown_by;
 using support::thrown_by_await;
@@ -245,11 +247,6 @@ Coro<> echo(StreamReader reader, StreamWriter writer) {
     co_await writer.wait_closed();
 }
 
-Coro<> hang_up(StreamWriter writer) {
-    writer.close();
-    co_await writer.wait_closed();
-}
-
 TEST_P(Streams, echoes_large_data_in_both_directions_at_once) {
     run([]() -> Coro<> {
         Server server = co_await start_server(echo, "127.0.0.1", 0);
@@ -271,6 +268,46 @@ TEST_P(Streams, echoes_large_data_in_both_directions_at_once) {
         co_await hang_up(writer);
         server.close();
         co_await server.wait_closed();
+    }());
+}
+
+TEST_P(Streams, reads_give_each_byte_once_however_the_sizes_change) {
+    run([]() -> Coro<> {
+        EventLoop& loop = get_running_loop();
+        auto [here, there] = Socket::pair();
+        auto [reader, writer] = co_await open_connection(std::move(here));
+        auto send = [&loop](const Socket& from, const std::string& data) -> Coro<> {
+            co_await loop.sock_sendall(from, data);
+        };
+        std::string got;
+        // Some twice in a row: how much came the last time decides how the next read receives.
+        static constexpr std::size_t SIZES[] = {1, 2048,  2048,    2176,    2177, 65536, 65536,
+                                                3, 65536, 300'000, 300'000, 1,    5000,  5000};
+        static constexpr std::size_t MOSTS[] = {7, 2047, 2048, 2176, 65536, 1 << 20};
+        for (std::size_t size : SIZES) {
+            for (std::size_t most : MOSTS) {
+                std::string sent(size, '\0');
+                for (std::size_t i = 0; i < size; ++i) sent[i] = static_cast<char>(i * 7 + i / 1000 + most);
+                auto sending = create_task(send(there, sent));
+                got.clear();
+                while (got.size() < size) {
+                    std::string part = co_await reader.read(static_cast<std::ptrdiff_t>(most));
+                    EXPECT_TRUE(!part.empty() && part.size() <= most) << part.size() << " of " << most;
+                    if (part.empty()) co_return;
+                    got += part;
+                }
+                co_await sending;
+                EXPECT_TRUE(got == sent) << size << " bytes, at most " << most << " at once";
+            }
+        }
+        // Who keeps a short message does not keep the room for a long one.
+        co_await send(there, std::string(100'000, 'x'));
+        co_await reader.readexactly(100'000);
+        co_await send(there, "short");
+        std::string kept = co_await reader.read(1 << 20);
+        EXPECT_EQ(kept, "short");
+        EXPECT_LT(kept.capacity(), 1000u);
+        co_await hang_up(writer);
     }());
 }
 

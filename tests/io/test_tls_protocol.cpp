@@ -88,7 +88,7 @@ struct End {
         auto protocol = std::make_shared<TlsProtocol>(
             loop, app, std::move(settings), [this](std::exception_ptr error) { ready = error_text(error); },
             call_connection_made);
-        auto transport = std::make_shared<SocketTransport>(loop, std::move(socket), protocol, nullptr);
+        auto transport = std::make_shared<SocketTransport>(loop, std::move(socket), protocol);
         transport->start();
         tls = protocol;
         raw = transport;
@@ -389,7 +389,7 @@ TEST_P(TlsProtocols, a_stream_that_is_cut_off_gives_its_data_before_the_error) {
             auto protocol = std::make_shared<StreamReaderProtocol>(reader);
             auto tls = std::make_shared<TlsProtocol>(get_running_loop(), protocol, client_settings(),
                                                      [](std::exception_ptr) {});
-            auto raw = std::make_shared<SocketTransport>(get_running_loop(), std::move(one), tls, nullptr);
+            auto raw = std::make_shared<SocketTransport>(get_running_loop(), std::move(one), tls);
             raw->start();
             co_await peer.handshake();
             peer.engine.write("line\nhalf a line");
