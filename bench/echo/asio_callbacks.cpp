@@ -9,7 +9,7 @@ using Executor = asio::io_context::executor_type;  // not the type-erased defaul
 using Socket = asio::basic_stream_socket<tcp, Executor>;
 using Acceptor = asio::basic_socket_acceptor<tcp, Executor>;
 
-constexpr std::size_t LIMIT = 65536;
+constexpr std::size_t LIMIT = 262144;
 
 template <class Stream>
 class Session : public std::enable_shared_from_this<Session<Stream>> {

@@ -7,7 +7,7 @@
 
 using tcp = asio::ip::tcp;
 
-constexpr std::size_t LIMIT = 65536;
+constexpr std::size_t LIMIT = 262144;
 
 template <class Stream>
 Awaitable<> echo(Stream stream) {

@@ -14,7 +14,7 @@
 #include <memory>
 #include <string_view>
 
-constexpr std::size_t LIMIT = 65536;
+constexpr std::size_t LIMIT = 262144;
 
 coil::Coro<> echo_read(coil::StreamReader reader, coil::StreamWriter writer) {
     try {
