@@ -7,13 +7,13 @@
 #include <typeinfo>
 
 #include "base/inspection.hpp"
-#include "base/uninitialized_string.hpp"
 #include "coil/exceptions.hpp"
 #include "coil/log.hpp"
 #include "coil/tasks.hpp"
 #include "io/connections.hpp"
 #include "io/queue_wait.hpp"
 #include "io/stream_transport.hpp"
+#include "io/uninitialized_string.hpp"
 
 namespace coil {
 

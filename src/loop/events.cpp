@@ -7,6 +7,7 @@
 #include <string>
 
 #include "coil/log.hpp"
+#include "loop/debug_log.hpp"
 #include "loop/descriptors.hpp"
 #include "loop/hooks.hpp"
 #include "loop/inbox.hpp"
@@ -57,7 +58,7 @@ EventLoop::EventLoop(std::unique_ptr<detail::Poller> poller) {
     core_.poller->attach_wakeup(core_.inbox->wakeup_fd());
     core_.anchor = detail::Ref<detail::LoopAnchor>(new detail::LoopAnchor{this});
     set_debug(debug_wanted());
-    if (core_.debug) log(LogLevel::DEBUG_, fmt::format("Using backend: {}", backend()));
+    detail::debug_log(*this, LogLevel::DEBUG_, [&] { return fmt::format("Using backend: {}", backend()); });
 }
 
 EventLoop::~EventLoop() {
@@ -225,7 +226,7 @@ void EventLoop::stop() { core_.stopping = true; }
 void EventLoop::close() {
     if (is_running()) throw RuntimeError("Cannot close a running event loop");
     if (is_closed()) return;
-    if (core_.debug) log(LogLevel::DEBUG_, "Close " + describe());
+    detail::debug_log(*this, LogLevel::DEBUG_, [&] { return "Close " + describe(); });
     stop_tracing();
     core_.closed.store(true, std::memory_order_relaxed);
     drop_everything();

@@ -12,8 +12,15 @@ namespace {
 
 constinit std::mutex mutex;
 
+/// In a forked child: the threads that ran loops are its parent's.
+void forked() {
+    for (LoopCore* loop = first_loop; loop; loop = loop->next)
+        loop->thread.store(0, std::memory_order_relaxed);
+    mutex.unlock();
+}
+
 [[maybe_unused]] const int registered =
-    ::pthread_atfork([] { mutex.lock(); }, [] { mutex.unlock(); }, [] { mutex.unlock(); });
+    ::pthread_atfork([] { mutex.lock(); }, [] { mutex.unlock(); }, &forked);
 
 }  // namespace
 

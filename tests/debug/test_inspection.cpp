@@ -119,6 +119,14 @@ TEST_P(Inspection, a_peer_that_stalls) {
     EXPECT_TRUE(client.waits_for.ends_with(" (to 127.0.0.1:" + port + ")")) << client.waits_for;
 }
 
+TEST_P(Inspection, a_forked_child_runs_no_loop_of_its_parent) {
+    StuckProgram program("forked", GetParam());
+    EXPECT_TRUE(only_loop(snapshot_of_process(program.pid())).running);
+    Snapshot child = snapshot_of_process(static_cast<pid_t>(std::stol(program.output())));
+    EXPECT_FALSE(only_loop(child).running);
+    EXPECT_TRUE(contains(show_table(child), ", not running, 1 task")) << show_table(child);
+}
+
 TEST_P(Inspection, who_awaits_whom) {
     StuckProgram program("family", GetParam());
     Snapshot snapshot = snapshot_of_process(program.pid());

@@ -245,7 +245,7 @@ TEST(Descriptions, of_what_holds_state_between_tasks) {
         Token<int> token = variable.set(1);
         EXPECT_EQ(shown(variable), "<ContextVar 'request'>");
         EXPECT_EQ(shown(token), "<Token of 'request'>");
-        EXPECT_EQ(shown(copy_context()), "<Context of 1 variables>");
+        EXPECT_EQ(shown(copy_context()), "<Context of 1 variable>");
         EXPECT_EQ(shown(Context()), "<Context of 0 variables>");
         variable.reset(token);
         EXPECT_EQ(shown(token), "<Token of 'request', used>");

@@ -147,7 +147,7 @@ class Reader {
         LoopView view;
         view.id = loop;
         view.thread = memory_.get<std::int32_t>(loop + root_->loop_thread);
-        view.running = memory_.get<bool>(loop + root_->loop_running);
+        view.running = view.thread != 0 && memory_.get<bool>(loop + root_->loop_running);
         timers_ = loop + root_->loop_timers;
 
         Address head = loop + root_->loop_tasks;

@@ -75,7 +75,7 @@ struct LoopCore {
     // Of the process's list of loops, see src/loop/loop_list.hpp.
     LoopCore* next = nullptr;
     LoopCore* previous = nullptr;
-    std::atomic<std::int32_t> thread{0};  // the kernel's number of the one that ran it last
+    std::atomic<std::int32_t> thread{0};  // the kernel's number of the one of this process that ran it last
 
     std::atomic<bool> running{false};
     std::atomic<bool> closed{false};

@@ -1,6 +1,7 @@
 // A program that is stuck in the way that its argument names, for those who look into it. It says "ready" once it is; "graph" as
 // a second argument: and before that the call graphs of its tasks. SIGINT ends it, and SIGUSR1 the busy one.
 
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -151,6 +152,18 @@ Coro<> take_some(Queue<int>& queue) {
     for (int i = 0; i < 10; ++i) co_await pass_on(queue, i);
 }
 
+// A child that has all of this process's memory, and none of the threads that run loops.
+Coro<> forked() {
+    pid_t child = ::fork();
+    if (child == 0) {
+        ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+        for (;;) ::pause();
+    }
+    std::cout << child << std::endl;
+    say_ready_later();
+    co_await sleep(1h);
+}
+
 Coro<> some_objects() { co_await make_objects(say_ready); }
 
 // Tasks that come and go as fast as they can.
@@ -177,6 +190,7 @@ int main(int argc, char** argv) {
         {"family", family},
         {"many", many},
         {"churn", churn},
+        {"forked", forked},
         {"objects", some_objects},
     };
     auto kind = argc >= 2 ? kinds.find(argv[1]) : kinds.end();

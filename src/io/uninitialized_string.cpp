@@ -1,6 +1,6 @@
 // Compiled as C++23, which alone can make such a string: see CMakeLists.txt.
 
-#include "base/uninitialized_string.hpp"
+#include "io/uninitialized_string.hpp"
 
 namespace coil::detail {
 
