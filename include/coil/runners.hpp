@@ -82,18 +82,24 @@ namespace detail {
 void check_no_running_loop();
 }
 
-/// Makes a loop, runs the coroutine on it, then what `Runner::close()` does. RuntimeError while a loop runs in this thread.
+/// Makes a loop, runs the coroutine on it, then what `Runner::close()` does, also for an exception that nobody will catch.
+/// RuntimeError while a loop runs in this thread.
 template <class T>
 T run(Coro<T> coro, RunOptions options = {}) {
     detail::check_no_running_loop();
-    Runner runner(options);
-    if constexpr (std::is_void_v<T>) {
-        runner.run(std::move(coro));
-        runner.close();
-    } else {
-        T result = runner.run(std::move(coro));
-        runner.close();
-        return result;
+    std::optional<Runner> runner(std::in_place, options);
+    try {
+        if constexpr (std::is_void_v<T>) {
+            runner->run(std::move(coro));
+            runner->close();
+        } else {
+            T result = runner->run(std::move(coro));
+            runner->close();
+            return result;
+        }
+    } catch (...) {
+        runner.reset();  // where nobody catches, nothing is destroyed
+        throw;
     }
 }
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <csignal>
+#include <iostream>
 #include <source_location>
 #include <sstream>
 #include <string>
@@ -277,6 +278,27 @@ TEST(Traceback, is_printed_when_nobody_catches_what_run_throws) {
     EXPECT_TRUE(contains(result.output, "Traceback (most recent call last):\n")) << result.output;
     EXPECT_TRUE(contains(result.output, ", in ")) << result.output;
     EXPECT_TRUE(contains(result.output, "coil::ValueError: deep down")) << result.output;
+
+    // The other tasks have ended before, as if somebody had caught it.
+    struct Cleanup {
+        ~Cleanup() { std::cerr << "cleaned up\n"; }
+    };
+    auto leaves_a_task = []() -> Coro<> {
+        auto works = []() -> Coro<> {
+            Cleanup cleanup;
+            co_await sleep(1h);
+        };
+        Task<> task = create_task(works());
+        co_await sleep(0s);
+        co_await calls();
+    };
+    ChildResult cleaned = in_child([&]() noexcept {
+        run_virtual(leaves_a_task());
+        return 0;
+    });
+    EXPECT_EQ(cleaned.signal, SIGABRT);
+    EXPECT_TRUE(cleaned.output.starts_with("cleaned up\nTraceback (most recent call last):\n"))
+        << cleaned.output;
 
     // Who catches it sees nothing of that.
     ChildResult caught = in_child([] {
