@@ -72,7 +72,9 @@ Context Context::copy() const {
     return copy;
 }
 
-std::string Context::describe() const { return fmt::format("<Context of {} variable{}>", size(), size() == 1 ? "" : "s"); }
+std::string Context::describe() const {
+    return fmt::format("<Context of {} variable{}>", size(), size() == 1 ? "" : "s");
+}
 
 std::size_t Context::size() const noexcept {
     return state_->slot->map ? state_->slot->map->entries.size() : 0;
