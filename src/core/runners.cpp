@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <mutex>
@@ -24,6 +25,13 @@ namespace {
 
 std::terminate_handler terminate_before = nullptr;
 
+/// As Python ends after a Ctrl-C that nobody caught: by the signal, so that a shell knows. Returns if it is blocked.
+void end_by_interrupt() noexcept {
+    std::fflush(nullptr);
+    std::signal(SIGINT, SIG_DFL);
+    std::raise(SIGINT);
+}
+
 /// The exception's way is known only here: the text that a program ends with by itself has its type and message.
 [[noreturn]] void report_and_terminate() {
     if (std::exception_ptr error = std::current_exception()) {
@@ -31,6 +39,7 @@ std::terminate_handler terminate_before = nullptr;
             print_exception(error);
         } catch (...) {  // nothing more can be said
         }
+        if (is_interrupt(error)) end_by_interrupt();
     }
     terminate_before();
     std::abort();
@@ -72,7 +81,10 @@ class InterruptScope {
         bool first = count_ == 0;
         count_ += count;
         if (first && !task_.done()) task_.cancel({});
-        if (count_ > 1 || task_.done()) throw KeyboardInterrupt();
+        if (count_ > 1 || task_.done()) {
+            report_if_uncaught();
+            throw KeyboardInterrupt();
+        }
     }
 
     static inline InterruptScope* current = nullptr;  // of the main thread
@@ -144,8 +156,8 @@ void Runner::run_task(detail::FutureBase& task) {
     auto& main_task = static_cast<detail::TaskBase&>(task);
     detail::InterruptScope interrupts(*loop_, task);
     detail::run_until_done(*loop_, task, true);
-    if (task.cancelled() && interrupts.interrupted() && main_task.uncancel() == 0) throw KeyboardInterrupt();
     if (task.cancelled() || task.stored_error()) detail::report_if_uncaught();
+    if (task.cancelled() && interrupts.interrupted() && main_task.uncancel() == 0) throw KeyboardInterrupt();
     task.check_result();
 }
 
