@@ -80,7 +80,8 @@ class Runner {
 
 namespace detail {
 void check_no_running_loop();
-}
+void end_before_rethrow(std::optional<Runner>& runner) noexcept;
+}  // namespace detail
 
 /// Makes a loop, runs the coroutine on it, then what `Runner::close()` does, also for an exception that nobody will catch.
 /// RuntimeError while a loop runs in this thread.
@@ -98,7 +99,7 @@ T run(Coro<T> coro, RunOptions options = {}) {
             return result;
         }
     } catch (...) {
-        runner.reset();  // where nobody catches, nothing is destroyed
+        detail::end_before_rethrow(runner);  // where nobody catches, nothing is destroyed
         throw;
     }
 }

@@ -24,8 +24,8 @@ class BaseTransport {
     virtual ~BaseTransport() = default;
 
     /// By name; empty for a name that does not apply:
-    ///   "socket"                TransportSocket; its descriptor is -1 once the transport is closed
-    ///   "sockname", "peername"  SocketAddress; both stay when the connection has ended
+    ///   "socket"                TransportSocket; of one that is asked for after connection_lost the descriptor is -1
+    ///   "sockname", "peername"  SocketAddress; without TLS both stay when the connection has ended
     ///   "pipe"                  int, the descriptor of a pipe transport
     ///   over TLS: "sslcontext" SslContext, "ssl_object" SslObject, "cipher" SslCipher, "peercert" SslCertificate,
     ///             "compression" (empty: never used)

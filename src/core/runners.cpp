@@ -10,6 +10,7 @@
 
 #include "coil/log.hpp"
 #include "coil/traceback.hpp"
+#include "core/trails.hpp"
 #include "loop/hooks.hpp"
 #include "loop/signal_routes.hpp"
 
@@ -27,8 +28,9 @@ std::terminate_handler terminate_before = nullptr;
 
 /// As Python ends after a Ctrl-C that nobody caught: by the signal, so that a shell knows. Returns if it is blocked.
 void end_by_interrupt() noexcept {
-    std::fflush(nullptr);
-    std::signal(SIGINT, SIG_DFL);
+    std::signal(SIGINT, SIG_DFL);  // first: another thread may have locked the streams
+    std::fflush(stdout);
+    std::fflush(stderr);
     std::raise(SIGINT);
 }
 
@@ -81,10 +83,7 @@ class InterruptScope {
         bool first = count_ == 0;
         count_ += count;
         if (first && !task_.done()) task_.cancel({});
-        if (count_ > 1 || task_.done()) {
-            report_if_uncaught();
-            throw KeyboardInterrupt();
-        }
+        if (count_ > 1 || task_.done()) throw KeyboardInterrupt();
     }
 
     static inline InterruptScope* current = nullptr;  // of the main thread
@@ -111,6 +110,11 @@ class Countdown final : public DoneCallable {
 };
 
 }  // namespace
+
+void end_before_rethrow(std::optional<Runner>& runner) noexcept {
+    // The last tasks are cancelled: exceptions enough to push this one's trail out.
+    keep_in_flight(std::current_exception(), [&] { runner.reset(); });
+}
 
 }  // namespace detail
 
@@ -155,7 +159,12 @@ void Runner::begin() {
 void Runner::run_task(detail::FutureBase& task) {
     auto& main_task = static_cast<detail::TaskBase&>(task);
     detail::InterruptScope interrupts(*loop_, task);
-    detail::run_until_done(*loop_, task, true);
+    try {
+        detail::run_until_done(*loop_, task, true);
+    } catch (...) {  // a KeyboardInterrupt, or the loop was stopped
+        detail::report_if_uncaught();
+        std::rethrow_exception(std::current_exception());  // unlike `throw;` by the handler that is set now
+    }
     if (task.cancelled() || task.stored_error()) detail::report_if_uncaught();
     if (task.cancelled() && interrupts.interrupted() && main_task.uncancel() == 0) throw KeyboardInterrupt();
     task.check_result();

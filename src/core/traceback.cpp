@@ -188,6 +188,18 @@ void begin_trail(const std::exception_ptr& error) noexcept {
     if (error && layout().header != 0) ring.begin(object_of(error));
 }
 
+void keep_in_flight(const std::exception_ptr& error, const std::function<void()>& between) {
+    const char* object = error && layout().header != 0 ? object_of(error) : nullptr;
+    const Trail* found = object ? ring.find(object) : nullptr;
+    if (!found) return between();
+    Trail copy = *found;
+    between();
+    if (ring.find(object)) return;
+    Trail& again = ring.begin(object);
+    copy.stamp = again.stamp;
+    again = copy;
+}
+
 bool keep_trail(const FutureBase& future, const std::exception_ptr& error) noexcept {
     if (!error || layout().header == 0) return false;
     const char* object = object_of(error);

@@ -9,6 +9,7 @@
 // What is rethrown from a future goes on from that future's copy, so that those who await the same one do not mix their ways.
 
 #include <exception>
+#include <functional>
 
 namespace coil::detail {
 
@@ -21,5 +22,7 @@ void forget_trail(const FutureBase& future, const std::exception_ptr& error) noe
 void resume_trail(const FutureBase& future, const std::exception_ptr& error) noexcept;
 /// The error is about to be thrown, and has no trail yet.
 void begin_trail(const std::exception_ptr& error) noexcept;
+/// The error, which is being handled, keeps its trail however many exceptions fly in `between`.
+void keep_in_flight(const std::exception_ptr& error, const std::function<void()>& between);
 
 }  // namespace coil::detail

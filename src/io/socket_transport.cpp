@@ -127,6 +127,7 @@ void SocketTransport::flushed() {
 Coro<std::size_t> SocketTransport::send_file(FileSender& sender) {
     auto keep = self();
     if (flushing()) throw RuntimeError("sendfile is in progress on this transport already");
+    make_extras();
     // As asyncio: nothing is read meanwhile, so that the protocol does not write into the file.
     bool was_reading = is_reading();
     pause_reading();

@@ -81,6 +81,7 @@ void StreamTransport::set_protocol(std::shared_ptr<StreamingProtocol> protocol) 
     direct_reader_ = nullptr;  // belongs to the former one
     buffered_protocol_ = dynamic_cast<BufferedProtocol*>(protocol.get()) != nullptr;
     protocol_ = std::move(protocol);
+    if (readable()) look_again();  // the former one may have left something
 }
 
 void StreamTransport::loop_closed() noexcept {

@@ -70,6 +70,8 @@ class StreamTransport : public Transport, private LoopResource, private QueuedWa
     }
     /// Receives into the buffer. Nothing: there is nothing yet, or the stream has ended or failed, and the protocol was told.
     std::optional<std::size_t> receive_now(std::span<std::byte> buffer);
+    /// What receive_now() has left goes to the protocol, if it is not received before: no edge tells of it.
+    void look_again() noexcept { watch().queue(); }
 
     /// Closes it for an error; what is not the system's error is reported with this message.
     void fatal_error(std::exception_ptr error, const std::string& message);

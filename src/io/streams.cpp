@@ -110,6 +110,7 @@ class StreamReaderState final : public DirectReader {
     void enlist(StreamWait& wait, bool directly) noexcept {
         waiting_directly_ = directly;
         waiting_ = &wait;
+        if (!directly && readable()) direct_->look_again();
     }
     /// Null: of no transport.
     const Transport* transport() const noexcept { return transport_.get(); }
@@ -149,13 +150,21 @@ class StreamReaderState final : public DirectReader {
     /// Straight into the string, without a copy, where as much should come as the last time.
     std::string receive_expected(std::size_t most) {
         // Some more than that: a short read says that there is nothing behind it.
-        std::size_t room = std::min({most, expected_ + expected_ / 16, shared_read_buffer().size()});
+        std::span<std::byte> buffer = shared_read_buffer();
+        std::size_t room = std::min({most, expected_ + expected_ / 16, buffer.size()});
         std::string bytes = uninitialized_string(room);
         auto received = direct_->receive_now(std::as_writable_bytes(std::span(bytes)));
         if (!received) return {};
-        expected_ = *received < room ? *received : 2 * room;
+        expected_ = *received;
         bytes.resize(*received);
         if (*received < room / 2) bytes.shrink_to_fit();
+        if (*received < std::min(most, buffer.size()) && *received == room && readable()) {
+            std::size_t more = direct_->receive_now(buffer.first(buffer.size() - room)).value_or(0);
+            std::string_view rest(reinterpret_cast<const char*>(buffer.data()), more);
+            expected_ += more;
+            bytes += rest.substr(0, most - room);
+            if (more > most - room) store(rest.substr(most - room));
+        }
         return bytes;
     }
     void store(std::string_view bytes) {

@@ -1,6 +1,7 @@
 #include "loop/loop_list.hpp"
 
 #include <pthread.h>
+#include <unistd.h>
 
 #include <mutex>
 
@@ -12,15 +13,24 @@ namespace {
 
 constinit std::mutex mutex;
 
-/// In a forked child: the threads that ran loops are its parent's.
-void forked() {
-    for (LoopCore* loop = first_loop; loop; loop = loop->next)
-        loop->thread.store(0, std::memory_order_relaxed);
+pid_t forking_thread = 0;
+
+void before_fork() {
+    mutex.lock();
+    forking_thread = ::gettid();
+}
+
+/// A child has the thread that forked, and no other one that ran a loop.
+void after_fork_in_child() {
+    for (LoopCore* loop = first_loop; loop; loop = loop->next) {
+        bool here = loop->thread.load(std::memory_order_relaxed) == forking_thread;
+        loop->thread.store(here ? ::gettid() : 0, std::memory_order_relaxed);
+    }
     mutex.unlock();
 }
 
 [[maybe_unused]] const int registered =
-    ::pthread_atfork([] { mutex.lock(); }, [] { mutex.unlock(); }, &forked);
+    ::pthread_atfork(&before_fork, [] { mutex.unlock(); }, &after_fork_in_child);
 
 }  // namespace
 

@@ -395,21 +395,25 @@ TEST_P(Interrupt, cancels_the_main_task_and_becomes_a_KeyboardInterrupt) {
 }
 
 TEST_P(Interrupt, that_nobody_catches_ends_the_process_by_the_signal) {
-    ChildResult result = in_child([this]() noexcept {
-        struct Cleanup {
-            ~Cleanup() { std::printf("cleaned up\n"); }
-        };
-        auto main = []() -> Coro<> {
-            get_running_loop().call_soon([] { ::raise(SIGINT); });
-            Cleanup cleanup;
-            co_await sleep(1h);
-        };
-        run(main(), {.loop_factory = factory()});
-        return 0;
-    });
-    EXPECT_EQ(result.signal, SIGINT);
-    EXPECT_TRUE(contains(result.output, "cleaned up\n")) << result.output;
-    EXPECT_TRUE(contains(result.output, "coil::KeyboardInterrupt")) << result.output;
+    for (bool thrown_by_main : {false, true}) {
+        ChildResult result = in_child([&, this]() noexcept {
+            struct Cleanup {
+                ~Cleanup() { std::printf("cleaned up\n"); }
+            };
+            auto main = [&]() -> Coro<> {
+                Cleanup cleanup;
+                co_await sleep(0s);
+                if (thrown_by_main) throw KeyboardInterrupt();
+                ::raise(SIGINT);
+                co_await sleep(1h);
+            };
+            run(main(), {.loop_factory = factory()});
+            return 0;
+        });
+        EXPECT_EQ(result.signal, SIGINT);
+        EXPECT_TRUE(contains(result.output, "cleaned up\n")) << result.output;
+        EXPECT_TRUE(contains(result.output, "coil::KeyboardInterrupt")) << result.output;
+    }
 }
 
 TEST_P(Interrupt, that_main_swallows_gives_mains_result) {

@@ -119,11 +119,18 @@ TEST_P(Inspection, a_peer_that_stalls) {
     EXPECT_TRUE(client.waits_for.ends_with(" (to 127.0.0.1:" + port + ")")) << client.waits_for;
 }
 
-TEST_P(Inspection, a_forked_child_runs_no_loop_of_its_parent) {
+TEST_P(Inspection, a_forked_child_runs_no_loop_of_its_parents_other_threads) {
     StuckProgram program("forked", GetParam());
-    EXPECT_TRUE(only_loop(snapshot_of_process(program.pid())).running);
-    Snapshot child = snapshot_of_process(static_cast<pid_t>(std::stol(program.output())));
-    EXPECT_FALSE(only_loop(child).running);
+    Snapshot parent = snapshot_of_process(program.pid());
+    ASSERT_EQ(parent.loops.size(), 2u);
+    EXPECT_TRUE(parent.loops[0].running);
+    EXPECT_TRUE(parent.loops[1].running);
+    auto pid = static_cast<pid_t>(std::stol(program.output()));
+    Snapshot child = snapshot_of_process(pid);
+    ASSERT_EQ(child.loops.size(), 2u);
+    const LoopView& own = child.loops[child.loops[0].running ? 0 : 1];
+    EXPECT_EQ(own.thread, pid);
+    EXPECT_EQ(task(own, "Task-1").stack.size(), 1u);
     EXPECT_TRUE(contains(show_table(child), ", not running, 1 task")) << show_table(child);
 }
 

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
+#include <array>
 #include <string>
 #include <thread>
 #include <vector>
@@ -308,6 +309,56 @@ TEST_P(Streams, reads_give_each_byte_once_however_the_sizes_change) {
         EXPECT_EQ(kept, "short");
         EXPECT_LT(kept.capacity(), 1000u);
         co_await hang_up(writer);
+    }());
+}
+
+/// Keeps what it is given.
+class Keeper : public Protocol {
+  public:
+    void data_received(std::string_view bytes) override {
+        data += bytes;
+        if (data.size() >= enough) complete.set();
+    }
+    std::string data;
+    std::size_t enough = 0;
+    coil::Event complete;
+};
+
+// The kernel says once that there is something, however much a read takes of it.
+TEST_P(Streams, what_a_read_leaves_in_the_kernel_reaches_the_next_operation) {
+    run([]() -> Coro<> {
+        constexpr std::size_t SIZE = 60'000;
+        constexpr std::size_t PART = 4096;
+        EventLoop& loop = get_running_loop();
+        auto [here, there] = Socket::pair();
+        auto [reader, writer] = co_await open_connection(std::move(here));
+        auto arrive = [&loop](const Socket& from, char last) -> Coro<> {
+            std::string data(SIZE - 1, 'x');
+            data += last;
+            co_await loop.sock_sendall(from, data);
+        };
+        co_await loop.sock_sendall(there, std::string(5000, 'x'));
+        EXPECT_EQ((co_await reader.read(65536)).size(), 5000u);
+        co_await arrive(there, 'x');  // more than the last time: still all of it
+        EXPECT_EQ((co_await reader.read(65536)).size(), SIZE);
+
+        co_await arrive(there, 'x');
+        EXPECT_EQ((co_await reader.read(PART)).size(), PART);
+        EXPECT_EQ((co_await wait_for(reader.readexactly(SIZE - PART), 10s)).size(), SIZE - PART);
+
+        co_await arrive(there, '\n');
+        std::array<std::byte, PART> memory;
+        EXPECT_EQ(co_await reader.read_into(memory), PART);
+        EXPECT_EQ((co_await wait_for(reader.readline(), 10s)).size(), SIZE - PART);
+
+        co_await arrive(there, 'x');
+        EXPECT_EQ((co_await reader.read(PART)).size(), PART);
+        auto keeper = std::make_shared<Keeper>();
+        keeper->enough = SIZE - PART;
+        writer.transport()->set_protocol(keeper);
+        co_await wait_for(keeper->complete.wait(), 10s);
+        EXPECT_EQ(keeper->data.size(), SIZE - PART);
+        writer.close();
     }());
 }
 

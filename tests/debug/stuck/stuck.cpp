@@ -10,8 +10,10 @@
 #include <functional>
 #include <iostream>
 #include <map>
+#include <semaphore>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "coil/coil.hpp"
@@ -152,13 +154,25 @@ Coro<> take_some(Queue<int>& queue) {
     for (int i = 0; i < 10; ++i) co_await pass_on(queue, i);
 }
 
-// A child that has all of this process's memory, and none of the threads that run loops.
+// A child that has all of this process's memory, with two loops, and only the thread that runs one of them.
 Coro<> forked() {
+    std::binary_semaphore runs(0);
+    auto other = [&runs]() -> Coro<> {
+        runs.release();
+        co_await sleep(1h);
+    };
+    std::thread([&] { run(other()); }).detach();
+    runs.acquire();
+    int is_there[2];
+    if (::pipe(is_there) != 0) std::abort();
     pid_t child = ::fork();
     if (child == 0) {
         ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (::write(is_there[1], "x", 1) != 1) std::abort();
         for (;;) ::pause();
     }
+    char byte = 0;
+    if (::read(is_there[0], &byte, 1) != 1) std::abort();
     std::cout << child << std::endl;
     say_ready_later();
     co_await sleep(1h);
