@@ -1,7 +1,6 @@
 #include "loop/loop_list.hpp"
 
 #include <pthread.h>
-#include <unistd.h>
 
 #include <mutex>
 
