@@ -1,5 +1,5 @@
-// Compiled as C++23, which alone can make such a string: see CMakeLists.txt. Its text wants the bytes to be set before the
-// function returns; the libraries give what they have, and nobody reads a byte before it is received.
+// Compiled as C++23, which alone can make such a string: see CMakeLists.txt. The standard wants the bytes set before the lambda
+// returns; the libraries take them as they are, and nobody reads a byte before it is received.
 
 #include "io/uninitialized_string.hpp"
 

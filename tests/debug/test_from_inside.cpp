@@ -95,6 +95,7 @@ TEST_P(FromInside, a_busy_loop) {
     ASSERT_NE(slow, std::string::npos) << said;
     std::string line = said.substr(slow, said.find('\n', slow) - slow);
     EXPECT_TRUE(contains(line, "stuck.cpp:")) << said;
+    EXPECT_TRUE(contains(line, "::spin(")) << said;
     EXPECT_TRUE(contains(line, " to its end> took ")) << said;
 
     Trace traced = trace("busy", SIGUSR1);

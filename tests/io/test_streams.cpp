@@ -244,8 +244,7 @@ Coro<> echo(StreamReader reader, StreamWriter writer) {
         writer.write(data);
         co_await writer.drain();
     }
-    writer.close();
-    co_await writer.wait_closed();
+    co_await hang_up(writer);
 }
 
 TEST_P(Streams, echoes_large_data_in_both_directions_at_once) {
