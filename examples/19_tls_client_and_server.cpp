@@ -1,7 +1,9 @@
 // TLS: a server that proves who it is, a client that believes it, and one that does not. The certificate is made by the
 // command line of OpenSSL, in a temporary directory; without it the program says so and returns 77.
 
+#include <any>
 #include <coil/coil.hpp>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fmt/core.h>

@@ -1,5 +1,6 @@
 // Datagrams: a UDP server that sends back what it gets, and a client that asks again when an answer does not come.
 
+#include <any>
 #include <coil/coil.hpp>
 #include <fmt/core.h>
 #include <string>

@@ -5,6 +5,7 @@
 
 #include <coil/coil.hpp>
 #include <coil/process_pool.hpp>
+#include <cstdio>
 #include <fmt/core.h>
 #include <string>
 #include <vector>

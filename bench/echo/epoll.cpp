@@ -4,6 +4,7 @@
 #include "../common/epoll_server.hpp"
 
 #include <cerrno>
+#include <cstdlib>
 #include <string>
 
 static char buffer[256 * 1024];

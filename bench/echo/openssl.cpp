@@ -6,6 +6,8 @@
 #include <openssl/ssl.h>
 
 #include <csignal>
+#include <cstdio>
+#include <cstdlib>
 #include <string>
 #include <utility>
 

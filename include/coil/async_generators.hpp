@@ -13,11 +13,11 @@
 #include <utility>
 
 #include "coil/coroutines.hpp"
+#include "coil/detail/described.hpp"
 #include "coil/detail/list.hpp"
 #include "coil/detail/operation.hpp"
 #include "coil/events.hpp"
 #include "coil/exceptions.hpp"
-#include "coil/format.hpp"
 
 namespace coil {
 

@@ -15,7 +15,6 @@
 #include "coil/exceptions.hpp"
 #include "coil/executors.hpp"
 #include "coil/files.hpp"
-#include "coil/format.hpp"
 #include "coil/futures.hpp"
 #include "coil/graph.hpp"
 #include "coil/locks.hpp"

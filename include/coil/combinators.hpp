@@ -2,28 +2,24 @@
 
 // Waiting for several things: gather, wait, wait_for, as_completed, shield.
 
-#include <algorithm>
-#include <array>
 #include <concepts>
 #include <coroutine>
 #include <initializer_list>
 #include <iterator>
 #include <memory>
 #include <optional>
-#include <ranges>
 #include <source_location>
 #include <string_view>
 #include <tuple>
 #include <type_traits>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include "coil/contextlib.hpp"
 #include "coil/coroutines.hpp"
+#include "coil/detail/range.hpp"
 #include "coil/events.hpp"
 #include "coil/futures.hpp"
-#include "coil/queues.hpp"
 #include "coil/tasks.hpp"
 #include "coil/timeouts.hpp"
 
@@ -159,7 +155,7 @@ class GatherTupleState final : public FutureState<GatherTuple<ERRORS, typename G
          ...);
     }
     ~GatherTupleState() override { leave_children(); }
-    void start() { begin(*this, children_.data(), children_.size(), MAY_REPEAT); }
+    void start() { begin(*this, children_, sizeof...(Gs), MAY_REPEAT); }
     bool cancel(std::string_view message) override { return !this->done() && cancel_children(message); }
     void awaited(std::vector<FutureBase*>& futures) const override { awaited_children(futures); }
 
@@ -172,7 +168,7 @@ class GatherTupleState final : public FutureState<GatherTuple<ERRORS, typename G
     }
     const char* kind() const noexcept override { return "_GatheringFuture"; }
 
-    std::array<GatherChild, sizeof...(Gs)> children_;
+    GatherChild children_[sizeof...(Gs) > 0 ? sizeof...(Gs) : 1];
 };
 
 template <bool ERRORS, class T>
@@ -231,14 +227,13 @@ auto gather_these(As&&... awaitables) {
     return future;
 }
 
-template <bool ERRORS, std::ranges::sized_range Range>
+template <bool ERRORS, SizedRange Range>
 auto gather_range(Range&& range) {
-    using Reference = std::ranges::range_reference_t<Range>;
+    using Reference = RangeReference<Range>;
     using G = Gathered<
         std::conditional_t<std::is_lvalue_reference_v<Range>, Reference, std::remove_reference_t<Reference>>>;
     EventLoop& loop = get_event_loop();
-    auto* state =
-        new GatherVectorState<ERRORS, G>(loop, std::forward<Range>(range), std::ranges::size(range));
+    auto* state = new GatherVectorState<ERRORS, G>(loop, std::forward<Range>(range), size_of(range));
     Future<std::vector<GatherElement<ERRORS, typename G::Value>>> future{Ref<FutureBase>(state)};
     state->start();
     return future;
@@ -249,7 +244,7 @@ concept Gatherable = requires(A&& a) { to_future(std::forward<A>(a)); };
 
 }  // namespace detail
 
-/// Runs all and gives a Future of their results, a tuple in the order of the arguments (`void` is monostate). Coroutines become
+/// Runs all and gives a Future of their results, a tuple in the order of the arguments (`void` is None). Coroutines become
 /// tasks at the call. The first error completes it at once; the others run on, and what they throw later is dropped.
 template <class... As>
     requires(detail::Gatherable<As> && ...)
@@ -257,7 +252,7 @@ auto gather(As&&... awaitables) {
     return detail::gather_these<false>(std::forward<As>(awaitables)...);
 }
 /// The same of a range, an rvalue where it holds coroutines: a Future of a vector.
-template <std::ranges::sized_range Range>
+template <detail::SizedRange Range>
     requires(!detail::Gatherable<Range>)
 auto gather(Range&& range) {
     return detail::gather_range<false>(std::forward<Range>(range));
@@ -268,7 +263,7 @@ template <class... As>
 auto gather(return_exceptions_t, As&&... awaitables) {
     return detail::gather_these<true>(std::forward<As>(awaitables)...);
 }
-template <std::ranges::sized_range Range>
+template <detail::SizedRange Range>
     requires(!detail::Gatherable<Range>)
 auto gather(return_exceptions_t, Range&& range) {
     return detail::gather_range<true>(std::forward<Range>(range));
@@ -301,22 +296,20 @@ Coro<> cancel_and_wait(Ref<FutureBase> future);
 /// When the outer future of a shield ends before the inner one: the inner one goes on, watched for errors.
 void let_go_when_done(FutureBase& outer, FutureBase& inner, DoneCallback follow);
 
+/// Leaves the first of each.
+void drop_repeated(std::vector<Ref<FutureBase>>& futures);
+
 template <class F>
 Coro<WaitResult<F>> wait_typed(std::vector<F> futures, WaitOptions options) {
     std::vector<Ref<FutureBase>> states;
-    std::vector<F> unique;
-    for (F& future : futures) {
-        bool seen = false;
-        for (const F& earlier : unique) seen = seen || earlier == future;
-        if (seen) continue;
-        states.push_back(future.handle());
-        unique.push_back(std::move(future));
-    }
-    co_await wait_for_futures(std::move(states), options);
+    states.reserve(futures.size());
+    for (const F& future : futures) states.emplace_back(&future.state());
+    drop_repeated(states);
+    co_await wait_for_futures(states, options);
     WaitResult<F> result;
-    for (F& future : unique) {
-        auto& place = future.done() ? result.done : result.pending;
-        place.push_back(std::move(future));
+    for (Ref<FutureBase>& state : states) {
+        auto& place = state->done() ? result.done : result.pending;
+        place.push_back(F(std::move(state)));
     }
     co_return result;
 }
@@ -420,35 +413,13 @@ struct AwaitTraits<Completion<T>&> {
 };
 
 /// The futures of as_completed() that are done, in that order. Kept by its callbacks and by whoever waits for the next one.
-template <class F>
-struct Completions {
-    Queue<std::optional<F>> done;  // nothing: the time was over first
-    std::size_t pending = 0;
-    TimerHandle limit;
+class Completions;
 
-    void add(F future) {
-        if (pending == 0) return;  // too late
-        done.put_nowait(std::move(future));
-        if (--pending == 0) limit.cancel();
-    }
-    void time_over() {
-        for (; pending > 0; --pending) done.put_nowait(std::nullopt);
-    }
-    static Coro<F> next(std::shared_ptr<Completions> self) {
-        std::optional<F> future = co_await self->done.get();
-        if (!future) throw TimeoutError();
-        co_return std::move(*future);
-    }
-    template <class T, bool MOVE>
-    static Coro<T> next_result(std::shared_ptr<Completions> self) {
-        F future = co_await next(std::move(self));
-        if constexpr (MOVE) {
-            co_return co_await std::move(future);
-        } else {
-            co_return co_await future;
-        }
-    }
-};
+/// ValueError if one is not a future of this loop. Leaves the first of each.
+std::shared_ptr<Completions> watch_completions(std::vector<Ref<FutureBase>>& futures,
+                                               AsCompletedOptions options, EventLoop& loop);
+/// TimeoutError if the time was over first.
+Coro<Ref<FutureBase>> next_completion(std::shared_ptr<Completions> completions);
 
 }  // namespace detail
 
@@ -484,34 +455,29 @@ class AsCompleted {
     std::default_sentinel_t end() const noexcept { return {}; }
 
     /// For as_completed().
-    AsCompleted(std::vector<F> futures, AsCompletedOptions options, EventLoop& loop)
-        : completions_(std::make_shared<detail::Completions<F>>()), unclaimed_(futures.size()) {
-        for (F& future : futures) detail::check_same_loop(future.state(), loop);
-        completions_->pending = futures.size();
-        for (F& future : futures) {
-            future.add_done_callback([completions = completions_](Future<value_type> done) {
-                completions->add(F(done.handle()));
-            });
-        }
-        if (options.timeout && !futures.empty()) {
-            // Not kept by the timer, which they keep: a loop that is closed drops it, but does not empty it.
-            completions_->limit = loop.call_later(*options.timeout, [open = std::weak_ptr(completions_)] {
-                if (auto completions = open.lock()) completions->time_over();
-            });
-        }
-    }
+    AsCompleted(std::vector<detail::Ref<detail::FutureBase>> futures, AsCompletedOptions options,
+                EventLoop& loop)
+        : completions_(detail::watch_completions(futures, options, loop)), unclaimed_(futures.size()) {}
 
   private:
-    using Kept = std::shared_ptr<detail::Completions<F>>;
+    using Kept = std::shared_ptr<detail::Completions>;
     static Coro<std::optional<F>> nothing() { co_return std::nullopt; }
     static Coro<std::optional<F>> wrap(Kept completions) {
-        co_return co_await detail::Completions<F>::next(std::move(completions));
+        co_return F(co_await detail::next_completion(std::move(completions)));
+    }
+    static Coro<value_type> result_of_next(Kept completions) {
+        F future(co_await detail::next_completion(std::move(completions)));
+        if constexpr (MOVE) {
+            co_return co_await std::move(future);
+        } else {
+            co_return co_await future;
+        }
     }
     void advance() {
         current_.reset();
         if (unclaimed_ == 0) return;
         --unclaimed_;
-        current_.emplace(detail::Completions<F>::template next_result<value_type, MOVE>(completions_));
+        current_.emplace(result_of_next(completions_));
     }
 
     Kept completions_;
@@ -522,18 +488,17 @@ class AsCompleted {
 /// Starts all of a range, an rvalue where it holds coroutines, and gives their results in the order in which they are done. When
 /// the time is over, each that is still open gives TimeoutError; nothing is cancelled, and whoever leaves early leaves the
 /// rest running. A future that is given twice comes once.
-template <std::ranges::input_range Range>
+template <detail::Range Range>
     requires(!detail::Gatherable<Range>)
 auto as_completed(Range&& range, AsCompletedOptions options = {}) {
     constexpr bool LVALUE = std::is_lvalue_reference_v<Range>;
-    using Reference = std::ranges::range_reference_t<Range>;
+    using Reference = detail::RangeReference<Range>;
     using A = std::conditional_t<LVALUE, Reference, std::remove_reference_t<Reference>>;
     using F = decltype(detail::to_future(std::declval<A>()));
-    std::vector<F> futures;
-    for (auto&& awaitable : range) {
-        F future = detail::to_future(static_cast<std::conditional_t<LVALUE, A, A&&>>(awaitable));
-        if (std::ranges::find(futures, future) == futures.end()) futures.push_back(std::move(future));
-    }
+    std::vector<detail::Ref<detail::FutureBase>> futures;
+    for (auto&& awaitable : range)
+        futures.push_back(
+            detail::to_future(static_cast<std::conditional_t<LVALUE, A, A&&>>(awaitable)).handle());
     return AsCompleted<F, detail::GIVEN_UP<A>>(std::move(futures), options, get_event_loop());
 }
 

@@ -4,14 +4,10 @@
 //
 // Everything here may be called from any thread.
 
-#include <algorithm>
-#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -19,8 +15,10 @@
 
 #include "coil/combinators.hpp"
 #include "coil/detail/box.hpp"
+#include "coil/detail/described.hpp"
+#include "coil/detail/function.hpp"
+#include "coil/detail/invoke.hpp"
 #include "coil/exceptions.hpp"
-#include "coil/format.hpp"
 #include "coil/fwd.hpp"
 
 namespace coil::detail {
@@ -34,9 +32,9 @@ namespace coil::detail {
 /// The value and the error are written before FINISHED, under the mutex, and never again.
 class ConcurrentState : public std::enable_shared_from_this<ConcurrentState> {
   public:
-    using Callback = std::function<void(const std::shared_ptr<ConcurrentState>&)>;
+    using Callback = Function<void(const std::shared_ptr<ConcurrentState>&)>;
 
-    ConcurrentState() = default;
+    ConcurrentState();
     ConcurrentState(const ConcurrentState&) = delete;
     ConcurrentState& operator=(const ConcurrentState&) = delete;
     virtual ~ConcurrentState();
@@ -66,16 +64,27 @@ class ConcurrentState : public std::enable_shared_from_this<ConcurrentState> {
   protected:
     enum class State : std::uint8_t { PENDING, RUNNING, CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED };
 
-    /// Under the mutex: InvalidStateError unless it may be given a result.
-    std::unique_lock<std::mutex> lock_unfinished() const;
-    void finish(std::unique_lock<std::mutex> lock);
+    /// Holds the mutex while a result is put into a future that has none: InvalidStateError for one that is done.
+    class Ending {
+      public:
+        explicit Ending(ConcurrentState& state);
+        Ending(const Ending&) = delete;
+        Ending& operator=(const Ending&) = delete;
+        ~Ending();
+        /// The result is there: wakes who waits, and calls back without the mutex.
+        void finish();
+
+      private:
+        ConcurrentState& state_;
+        bool locked_ = true;
+    };
 
   private:
     bool is_done() const noexcept { return state_ >= State::CANCELLED; }
     void call_back() noexcept;
 
-    mutable std::mutex mutex_;
-    mutable std::condition_variable changed_;
+    struct Sync;
+    const std::unique_ptr<Sync> sync_;  // a mutex and a condition variable, without their headers here
     std::vector<Callback> callbacks_;
     std::exception_ptr error_;
     const EventLoop* loop_ = nullptr;  // compared, never used
@@ -88,9 +97,9 @@ class ConcurrentResult : public ConcurrentState {
   public:
     template <class... Args>
     void set_result(Args&&... args) {
-        auto lock = lock_unfinished();
+        Ending ending(*this);
         box_.emplace(std::forward<Args>(args)...);
-        finish(std::move(lock));
+        ending.finish();
     }
     /// Of one that is FINISHED with a value.
     Box<T>& box() noexcept { return box_; }
@@ -151,7 +160,7 @@ class [[nodiscard("a dropped Future's exception is only logged")]] Future {
     void add_done_callback(F&& f) {
         state_->add_done_callback(
             [f = std::forward<F>(f)](const std::shared_ptr<detail::ConcurrentState>& state) mutable {
-                std::invoke(f, Future(std::static_pointer_cast<detail::ConcurrentResult<T>>(state)));
+                detail::invoke(f, Future(std::static_pointer_cast<detail::ConcurrentResult<T>>(state)));
             });
     }
 

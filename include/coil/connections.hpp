@@ -5,7 +5,6 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -14,6 +13,7 @@
 #include <utility>
 
 #include "coil/coroutines.hpp"
+#include "coil/detail/function.hpp"
 #include "coil/events.hpp"
 #include "coil/protocols.hpp"
 #include "coil/sockets.hpp"
@@ -96,7 +96,7 @@ struct StartTlsOptions {
 
 namespace detail {
 
-using AnyProtocolFactory = std::function<std::shared_ptr<StreamingProtocol>()>;
+using AnyProtocolFactory = Function<std::shared_ptr<StreamingProtocol>()>;
 using AnyConnected = Connected<Transport, StreamingProtocol>;
 
 template <class Base, class Factory>

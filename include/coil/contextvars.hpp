@@ -6,18 +6,18 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "coil/detail/described.hpp"
+#include "coil/detail/invoke.hpp"
 #include "coil/detail/pool.hpp"
 #include "coil/detail/ref.hpp"
 #include "coil/detail/thread_state.hpp"
 #include "coil/exceptions.hpp"
-#include "coil/format.hpp"
 #include "coil/fwd.hpp"
 
 namespace coil {
@@ -111,7 +111,7 @@ class Context {
     template <class F, class... Args>
     decltype(auto) run(F&& f, Args&&... args) const {
         Entry entry(*state_);
-        return std::invoke(std::forward<F>(f), std::forward<Args>(args)...);
+        return detail::invoke(std::forward<F>(f), std::forward<Args>(args)...);
     }
 
     template <class T>

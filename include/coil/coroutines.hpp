@@ -11,14 +11,13 @@
 #include <string>
 #include <type_traits>
 #include <utility>
-#include <variant>
 
 #include "coil/detail/box.hpp"
+#include "coil/detail/described.hpp"
 #include "coil/detail/pool.hpp"
 #include "coil/detail/task_base.hpp"
 #include "coil/detail/thread_state.hpp"
 #include "coil/exceptions.hpp"
-#include "coil/format.hpp"
 #include "coil/fwd.hpp"
 
 // Clang turns every transfer between coroutines into a jump, in every build. GCC 12 does not without optimisation or under a
@@ -315,13 +314,12 @@ class Outcome {
   public:
     using Value = detail::ValueOf<T>;
 
-    explicit Outcome(std::exception_ptr error) : state_(std::in_place_index<1>, std::move(error)) {}
+    explicit Outcome(std::exception_ptr error) noexcept : error_(std::move(error)) {}
     template <class... Args>
         requires std::constructible_from<Value, Args...>
-    explicit Outcome(std::in_place_t, Args&&... args)
-        : state_(std::in_place_index<0>, std::forward<Args>(args)...) {}
+    explicit Outcome(std::in_place_t, Args&&... args) : value_(std::in_place, std::forward<Args>(args)...) {}
 
-    bool has_value() const noexcept { return state_.index() == 0; }
+    bool has_value() const noexcept { return value_.has_value(); }
     explicit operator bool() const noexcept { return has_value(); }
     /// True if it ended by CancelledError.
     bool cancelled() const noexcept { return detail::is_cancelled_error(exception()); }
@@ -329,15 +327,15 @@ class Outcome {
     /// The value; throws the error if there is none.
     const Value& value() const& {
         check();
-        return *std::get_if<0>(&state_);
+        return *value_;
     }
     Value& value() & {
         check();
-        return *std::get_if<0>(&state_);
+        return *value_;
     }
     Value&& value() && {
         check();
-        return std::move(*std::get_if<0>(&state_));
+        return *std::move(value_);
     }
     const Value& result() const& { return value(); }
     Value&& result() && { return std::move(*this).value(); }
@@ -348,19 +346,17 @@ class Outcome {
     Value* operator->() { return &value(); }
 
     /// The error or the CancelledError; null where there is a value.
-    std::exception_ptr exception() const noexcept {
-        const auto* error = std::get_if<1>(&state_);
-        return error ? *error : nullptr;
-    }
+    std::exception_ptr exception() const noexcept { return error_; }
     std::exception_ptr error() const noexcept { return exception(); }
     /// In one line, see format.hpp.
     std::string describe() const { return detail::describe_outcome(exception()); }
 
   private:
     void check() const {
-        if (const auto* error = std::get_if<1>(&state_)) std::rethrow_exception(*error);
+        if (!value_) std::rethrow_exception(error_);
     }
-    std::variant<Value, std::exception_ptr> state_;
+    std::optional<Value> value_;  // empty: there is an error
+    std::exception_ptr error_;
 };
 
 namespace detail {

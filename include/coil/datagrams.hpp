@@ -8,6 +8,7 @@
 
 #include "coil/connections.hpp"
 #include "coil/coroutines.hpp"
+#include "coil/detail/function.hpp"
 #include "coil/events.hpp"
 #include "coil/protocols.hpp"
 #include "coil/sockets.hpp"
@@ -28,7 +29,7 @@ struct DatagramOptions {
 
 namespace detail {
 
-using AnyDatagramFactory = std::function<std::shared_ptr<DatagramProtocol>()>;
+using AnyDatagramFactory = Function<std::shared_ptr<DatagramProtocol>()>;
 using AnyDatagramEndpoint = Connected<DatagramTransport, DatagramProtocol>;
 
 Coro<AnyDatagramEndpoint> create_datagram_endpoint(EventLoop& loop, AnyDatagramFactory factory,

@@ -7,9 +7,9 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <exception>
-#include <functional>
-#include <map>
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <source_location>
@@ -22,10 +22,11 @@
 
 #include "coil/detail/bytes.hpp"
 #include "coil/detail/callback.hpp"
+#include "coil/detail/described.hpp"
+#include "coil/detail/function.hpp"
 #include "coil/detail/loop_core.hpp"
 #include "coil/detail/parameters.hpp"
 #include "coil/exceptions.hpp"
-#include "coil/format.hpp"
 #include "coil/fwd.hpp"
 
 namespace coil {
@@ -74,23 +75,48 @@ class TimerHandle : public Handle {
     TimePoint when_{};
 };
 
+/// Further facts for an exception handler, by asyncio's keys: "task", "transport", … In the order of the keys.
+class ExceptionDetails {
+  public:
+    using value_type = std::pair<std::string, std::string>;
+
+    ExceptionDetails() noexcept = default;
+    ExceptionDetails(std::initializer_list<value_type> facts) {
+        for (const auto& [key, text] : facts) emplace(key, text);
+    }
+
+    /// A key that is there already keeps what it has.
+    void emplace(std::string_view key, std::string text);
+    /// LookupError for a key that is not there.
+    const std::string& at(std::string_view key) const;
+    bool contains(std::string_view key) const noexcept { return find(key) != end(); }
+    std::vector<value_type>::const_iterator find(std::string_view key) const noexcept;
+    std::vector<value_type>::const_iterator begin() const noexcept { return facts_.begin(); }
+    std::vector<value_type>::const_iterator end() const noexcept { return facts_.end(); }
+    std::size_t size() const noexcept { return facts_.size(); }
+    bool empty() const noexcept { return facts_.empty(); }
+
+  private:
+    std::vector<value_type> facts_;
+};
+
 /// What an exception handler is told. Written by coil, or by hand: `loop.call_exception_handler({.message = "…"})`.
 struct ExceptionContext {
     std::string message{};
     std::exception_ptr exception{};
-    Handle handle{};                               // the callback at fault, if it was one
-    std::map<std::string, std::string> details{};  // further facts, by asyncio's keys: "task", "transport", …
-    detail::FutureBase* future_state = nullptr;    // use future() and task()
+    Handle handle{};  // the callback at fault, if it was one
+    ExceptionDetails details{};
+    detail::FutureBase* future_state = nullptr;  // use future() and task()
 
     /// The future or task at fault.
     std::optional<Future<>> future() const;
     std::optional<Task<>> task() const;
 };
 
-using ExceptionHandler = std::function<void(EventLoop&, const ExceptionContext&)>;
+using ExceptionHandler = Function<void(EventLoop&, const ExceptionContext&)>;
 
 /// Makes the task for a coroutine: see `EventLoop::set_task_factory`.
-using TaskFactory = std::function<Task<>(EventLoop&, AnyCoro, const TaskOptions&)>;
+using TaskFactory = Function<Task<>(EventLoop&, AnyCoro, const TaskOptions&)>;
 
 struct TaskOptions {
     std::string_view name{};            // copied; empty: "Task-N"

@@ -8,11 +8,9 @@
 #include <atomic>
 #include <concepts>
 #include <cstddef>
-#include <functional>
 #include <iterator>
 #include <memory>
 #include <optional>
-#include <ranges>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -21,9 +19,12 @@
 #include <vector>
 
 #include "coil/concurrent.hpp"
+#include "coil/detail/described.hpp"
+#include "coil/detail/function.hpp"
 #include "coil/detail/future_chain.hpp"
+#include "coil/detail/invoke.hpp"
+#include "coil/detail/range.hpp"
 #include "coil/events.hpp"
-#include "coil/format.hpp"
 #include "coil/futures.hpp"
 
 namespace coil {
@@ -128,7 +129,9 @@ class ConcurrentCall final : public ConcurrentResult<R>, public ExecutorCall {
   private:
     R call() {
         return std::apply(
-            []<class... Given>(Given&&... given) -> R { return std::invoke(std::forward<Given>(given)...); },
+            []<class... Given>(Given&&... given) -> R {
+                return detail::invoke(std::forward<Given>(given)...);
+            },
             std::move(*call_));
     }
 
@@ -176,7 +179,10 @@ class MapResults {
   private:
     decltype(auto) result(std::size_t index) {
         std::optional<Duration> left;
-        if (deadline_) left = std::max(*deadline_ - std::chrono::steady_clock::now(), Duration::zero());
+        if (deadline_) {
+            left = *deadline_ - std::chrono::steady_clock::now();
+            if (*left < Duration::zero()) left = Duration::zero();
+        }
         return futures_[index].result(left);
     }
     std::vector<concurrent::Future<R>> futures_;
@@ -204,9 +210,9 @@ class Executor {
         return concurrent::Future<R>(std::move(call));
     }
     /// Calls `f(item)` for each item, all of them submitted at once.
-    template <std::ranges::input_range Items, class F>
+    template <detail::Range Items, class F>
     auto map(F f, Items&& items, MapOptions options = {}) {
-        using R = detail::CallResult<F, std::ranges::range_value_t<Items>>;
+        using R = detail::CallResult<F, detail::RangeValue<Items>>;
         std::vector<concurrent::Future<R>> futures;
         for (auto&& item : items) futures.push_back(submit(f, std::forward<decltype(item)>(item)));
         return MapResults<R>(std::move(futures), options.timeout);
@@ -235,7 +241,7 @@ class ThreadPoolExecutor final : public Executor {
     /// Nothing: min(32, CPUs + 4) threads. ValueError for none.
     explicit ThreadPoolExecutor(std::optional<std::size_t> max_workers = {}, ThreadPoolOptions options = {});
     /// An initializer with a state of its own.
-    ThreadPoolExecutor(std::optional<std::size_t> max_workers, std::function<void()> initializer,
+    ThreadPoolExecutor(std::optional<std::size_t> max_workers, Function<void()> initializer,
                        std::string_view thread_name_prefix = {});
     /// Waits as `shutdown()` does, unless there was a `shutdown({.wait = false})`: then what was submitted goes on in the
     /// background.

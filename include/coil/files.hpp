@@ -23,7 +23,7 @@
 
 #include "coil/coroutines.hpp"
 #include "coil/detail/bytes.hpp"
-#include "coil/format.hpp"
+#include "coil/detail/described.hpp"
 #include "coil/fwd.hpp"
 
 namespace coil {

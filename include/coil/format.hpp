@@ -1,35 +1,18 @@
 #pragma once
 
-// One-line descriptions of coil's objects, for people:
+// One-line descriptions of coil's objects, for people, through fmt:
 //
 //     fmt::print("{}\n", task);   // <Task 'fetch' waiting for Event.wait, created at fetch.cpp:12>
-//     std::cout << queue;         // <Queue 3 of 10 items>
 //
+// `std::cout << queue` does the same without this header, which brings all of fmt and is therefore left out of coil.hpp.
 // What they say may change from version to version. From the thread that the object belongs to.
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
-#include <iosfwd>
 #include <string>
 #include <string_view>
 
-namespace coil {
-
-namespace detail {
-/// True of classes of coil's with `std::string describe() const`.
-template <class T>
-inline constexpr bool DESCRIBED = false;
-}  // namespace detail
-
-template <class T>
-concept Described = detail::DESCRIBED<T>;
-
-template <class Traits, Described T>
-std::basic_ostream<char, Traits>& operator<<(std::basic_ostream<char, Traits>& out, const T& object) {
-    return out << object.describe();
-}
-
-}  // namespace coil
+#include "coil/detail/described.hpp"
 
 template <coil::Described T>
 struct fmt::formatter<T> : fmt::formatter<std::string_view> {

@@ -6,7 +6,6 @@
 #include <coroutine>
 #include <cstddef>
 #include <exception>
-#include <functional>
 #include <optional>
 #include <string_view>
 #include <tuple>
@@ -15,10 +14,11 @@
 #include <utility>
 
 #include "coil/coroutines.hpp"
+#include "coil/detail/described.hpp"
 #include "coil/detail/future_base.hpp"
+#include "coil/detail/invoke.hpp"
 #include "coil/detail/task_base.hpp"
 #include "coil/events.hpp"
-#include "coil/format.hpp"
 
 namespace coil {
 
@@ -64,7 +64,7 @@ class TypedDoneCallable final : public DoneCallable {
   public:
     template <class G>
     explicit TypedDoneCallable(G&& f) : f_(std::forward<G>(f)) {}
-    void call(FutureBase& future) override { std::invoke(f_, Handle(Ref<FutureBase>(&future))); }
+    void call(FutureBase& future) override { detail::invoke(f_, Handle(Ref<FutureBase>(&future))); }
     void (*function() const noexcept)() override {
         if constexpr (std::is_pointer_v<F>) {
             return reinterpret_cast<void (*)()>(f_);

@@ -12,6 +12,11 @@ using Duration = std::chrono::nanoseconds;
 /// A point on the loop's clock (`EventLoop::time()`): steady, unrelated to the time of day.
 using TimePoint = std::chrono::time_point<std::chrono::steady_clock, Duration>;
 
+/// The result of what has none, where a value is needed: in the tuple that `gather` gives.
+struct None {
+    friend constexpr bool operator==(None, None) noexcept { return true; }
+};
+
 class EventLoop;
 class EventLoopPolicy;
 class Handle;

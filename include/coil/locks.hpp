@@ -12,9 +12,9 @@
 #include <type_traits>
 #include <utility>
 
+#include "coil/detail/described.hpp"
 #include "coil/detail/operation.hpp"
 #include "coil/detail/wait_queue.hpp"
-#include "coil/format.hpp"
 
 namespace coil {
 

@@ -4,18 +4,16 @@
 // arrival, but, as in asyncio, a newcomer may take the item or the slot first; the woken one then waits again. Once its storage
 // has grown, a queue allocates nothing, waiting or not. A queue must outlive its waiters.
 
-#include <algorithm>
 #include <coroutine>
 #include <cstddef>
-#include <functional>
 #include <utility>
 #include <vector>
 
+#include "coil/detail/described.hpp"
 #include "coil/detail/operation.hpp"
 #include "coil/detail/ring.hpp"
 #include "coil/detail/wait_queue.hpp"
 #include "coil/exceptions.hpp"
-#include "coil/format.hpp"
 #include "coil/locks.hpp"
 
 namespace coil {
@@ -192,6 +190,15 @@ struct LifoItems {
     std::vector<T> items;
 };
 
+/// std::less<> without <functional>.
+struct Less {
+    using is_transparent = void;
+    template <class A, class B>
+    constexpr bool operator()(const A& a, const B& b) const {
+        return a < b;
+    }
+};
+
 /// A binary heap, smallest first. It makes the comparisons of CPython's heapq, so that items which compare equal come out in the
 /// same order as there. All comparisons come before the first move: if one throws, the heap is as it was.
 template <class T, class Compare>
@@ -239,7 +246,7 @@ class Queue : public detail::QueueOf<T, detail::FifoItems<T>> {
 };
 
 /// The smallest item first, by `Compare`.
-template <class T, class Compare = std::less<>>
+template <class T, class Compare = detail::Less>
 class PriorityQueue : public detail::QueueOf<T, detail::HeapItems<T, Compare>> {
   public:
     explicit PriorityQueue(std::ptrdiff_t maxsize = 0, Compare compare = Compare())

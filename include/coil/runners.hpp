@@ -2,7 +2,6 @@
 
 // run: a whole program's life on a loop. Runner: several runs on one loop.
 
-#include <functional>
 #include <memory>
 #include <optional>
 #include <source_location>
@@ -10,8 +9,9 @@
 #include <utility>
 
 #include "coil/contextvars.hpp"
+#include "coil/detail/described.hpp"
+#include "coil/detail/function.hpp"
 #include "coil/events.hpp"
-#include "coil/format.hpp"
 #include "coil/tasks.hpp"
 
 namespace coil {
@@ -36,7 +36,7 @@ class Runner {
   public:
     explicit Runner(RunOptions options = {}) : debug_(options.debug), factory_(options.loop_factory) {}
     /// A factory with a state of its own.
-    explicit Runner(std::function<std::unique_ptr<EventLoop>()> factory, std::optional<bool> debug = {})
+    explicit Runner(Function<std::unique_ptr<EventLoop>()> factory, std::optional<bool> debug = {})
         : debug_(debug), factory_(std::move(factory)) {}
     Runner(const Runner&) = delete;
     Runner& operator=(const Runner&) = delete;
@@ -71,7 +71,7 @@ class Runner {
     void cancel_all_tasks();
 
     std::optional<bool> debug_;
-    std::function<std::unique_ptr<EventLoop>()> factory_;
+    Function<std::unique_ptr<EventLoop>()> factory_;
     std::unique_ptr<EventLoop> loop_;
     std::optional<Context> context_;
     bool set_current_ = false;

@@ -10,7 +10,7 @@
 
 #include "coil/connections.hpp"
 #include "coil/coroutines.hpp"
-#include "coil/format.hpp"
+#include "coil/detail/described.hpp"
 #include "coil/fwd.hpp"
 #include "coil/sockets.hpp"
 

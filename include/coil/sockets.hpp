@@ -9,8 +9,8 @@
 #include <utility>
 
 #include "coil/coroutines.hpp"
+#include "coil/detail/described.hpp"
 #include "coil/events.hpp"
-#include "coil/format.hpp"
 #include "coil/fwd.hpp"
 
 namespace coil {

@@ -8,7 +8,6 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,7 +15,8 @@
 #include <utility>
 #include <vector>
 
-#include "coil/format.hpp"
+#include "coil/detail/described.hpp"
+#include "coil/detail/function.hpp"
 #include "coil/fwd.hpp"
 
 namespace coil {
@@ -182,7 +182,7 @@ class SslContext {
     /// A server's: the name that the client asks for (empty: none). Calls `set_context` on the object, or does nothing. A
     /// number refuses the client with that TLS alert, an exception with handshake_failure.
     using ServernameCallback =
-        std::function<std::optional<int>(SslObject&, const std::string& server_name, const SslContext&)>;
+        Function<std::optional<int>(SslObject&, const std::string& server_name, const SslContext&)>;
 
     /// TLS 1.2 or newer, good ciphers, no compression and no renegotiation. A client's: CERT_REQUIRED and check_hostname, but no
     /// certificates to trust. `create_default_context` gives one that is complete.

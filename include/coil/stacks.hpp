@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "coil/format.hpp"
+#include "coil/detail/described.hpp"
 #include "coil/fwd.hpp"
 
 namespace coil {

@@ -12,7 +12,6 @@
 #include <concepts>
 #include <cstddef>
 #include <exception>
-#include <functional>
 #include <initializer_list>
 #include <memory>
 #include <optional>
@@ -24,9 +23,10 @@
 
 #include "coil/connections.hpp"
 #include "coil/coroutines.hpp"
+#include "coil/detail/described.hpp"
+#include "coil/detail/function.hpp"
 #include "coil/detail/stream_waits.hpp"
 #include "coil/detail/wait_queue.hpp"
-#include "coil/format.hpp"
 #include "coil/futures.hpp"
 #include "coil/fwd.hpp"
 #include "coil/protocols.hpp"
@@ -141,7 +141,7 @@ class StreamWriter {
     std::shared_ptr<detail::StreamWriterState> state_;
 };
 
-using ClientConnected = std::function<Coro<>(StreamReader, StreamWriter)>;
+using ClientConnected = Function<Coro<>(StreamReader, StreamWriter)>;
 
 /// The protocol between a transport and its streams, for `loop.create_connection`, `connect_read_pipe` and the like:
 /// `[&] { return std::make_shared<StreamReaderProtocol>(reader); }`.

@@ -9,7 +9,6 @@
 
 #include <concepts>
 #include <cstddef>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -20,9 +19,10 @@
 
 #include "coil/connections.hpp"
 #include "coil/coroutines.hpp"
+#include "coil/detail/described.hpp"
+#include "coil/detail/function.hpp"
 #include "coil/detail/parameters.hpp"
 #include "coil/events.hpp"
-#include "coil/format.hpp"
 #include "coil/fwd.hpp"
 #include "coil/protocols.hpp"
 #include "coil/streams.hpp"
@@ -56,7 +56,7 @@ inline constexpr Stdio DEVNULL{Stdio::Kind::DEVNULL};
 /// The variables of a child's environment: a view of a map or of a vector of pairs, which must live until the call has been made.
 class Environment {
   public:
-    using Sink = std::function<void(std::string_view name, std::string_view value)>;
+    using Sink = Function<void(std::string_view name, std::string_view value)>;
 
     /// The parent's.
     constexpr Environment() noexcept = default;
@@ -165,7 +165,7 @@ Coro<Process> create_subprocess_shell(std::string command, SubprocessOptions opt
 
 namespace detail {
 
-using AnySubprocessFactory = std::function<std::shared_ptr<SubprocessProtocol>()>;
+using AnySubprocessFactory = Function<std::shared_ptr<SubprocessProtocol>()>;
 using AnySubprocess = Connected<SubprocessTransport, SubprocessProtocol>;
 
 Coro<AnySubprocess> subprocess_exec(EventLoop& loop, AnySubprocessFactory factory, std::string program,

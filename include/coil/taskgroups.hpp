@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "coil/coroutines.hpp"
+#include "coil/detail/described.hpp"
 #include "coil/detail/list.hpp"
-#include "coil/format.hpp"
 #include "coil/tasks.hpp"
 
 namespace coil {

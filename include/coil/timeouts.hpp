@@ -6,10 +6,10 @@
 #include <exception>
 #include <optional>
 
+#include "coil/detail/described.hpp"
 #include "coil/detail/loop_core.hpp"
 #include "coil/events.hpp"
 #include "coil/exceptions.hpp"
-#include "coil/format.hpp"
 #include "coil/fwd.hpp"
 
 namespace coil {

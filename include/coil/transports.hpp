@@ -13,7 +13,7 @@
 #include <string_view>
 #include <utility>
 
-#include "coil/format.hpp"
+#include "coil/detail/described.hpp"
 #include "coil/fwd.hpp"
 #include "coil/protocols.hpp"
 

@@ -1,15 +1,15 @@
 #include "coil/log.hpp"
 
 #include <cstdio>
-#include <memory>
 #include <mutex>
+#include <utility>
 
 namespace coil {
 
 namespace {
 
 std::mutex handler_mutex;
-std::shared_ptr<const LogHandler> current_handler;
+LogHandler current_handler;
 
 void write_to_stderr(LogLevel level, std::string_view text) {
     if (level < LogLevel::WARNING) return;  // as Python's handler of last resort
@@ -22,20 +22,19 @@ void write_to_stderr(LogLevel level, std::string_view text) {
 }  // namespace
 
 void set_log_handler(LogHandler handler) {
-    auto shared = handler ? std::make_shared<const LogHandler>(std::move(handler)) : nullptr;
     std::lock_guard lock(handler_mutex);
-    current_handler.swap(shared);
+    std::swap(current_handler, handler);  // the one before goes without the mutex
 }
 
 void log(LogLevel level, std::string_view text) noexcept {
     try {
-        std::shared_ptr<const LogHandler> handler;
+        LogHandler handler;
         {
             std::lock_guard lock(handler_mutex);
             handler = current_handler;
         }
         if (handler) {
-            (*handler)(level, text);
+            handler(level, text);
         } else {
             write_to_stderr(level, text);
         }

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <functional>
 
 #include "coil/combinators.hpp"
 #include "coil/exceptions.hpp"

@@ -6,9 +6,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <any>
 #include <cerrno>
 #include <cstring>
 #include <deque>
+#include <functional>
 #include <tuple>
 #include <vector>
 

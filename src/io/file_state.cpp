@@ -16,7 +16,7 @@
 
 namespace coil::detail {
 
-std::string quoted(const std::string& path) {
+std::string in_quotes(const std::string& path) {
     char quote = path.find('\'') != std::string::npos && path.find('"') == std::string::npos ? '"' : '\'';
     std::string text(1, quote);
     for (char c : path) {
@@ -31,7 +31,7 @@ FileState::FileState(std::string path, int fd, int open_flags)
     struct stat status{};
     if (::fstat(fd, &status) < 0) throw_os_error(errno);
     if (S_ISDIR(status.st_mode))
-        throw_os_error(EISDIR, std::generic_category().message(EISDIR) + ": " + quoted(path_));
+        throw_os_error(EISDIR, std::generic_category().message(EISDIR) + ": " + in_quotes(path_));
     off_t at = ::lseek(fd, 0, appends() ? SEEK_END : SEEK_CUR);
     seekable_ = at >= 0;
     if (seekable_) position = at;
@@ -64,7 +64,7 @@ std::size_t FileState::bytes_behind(std::int64_t offset) const noexcept {
 }
 
 std::shared_ptr<FileOperation> FileState::operation(KernelOp::Kind kind, const char* name) const {
-    return std::make_shared<FileOperation>(kind, std::string(name) + " " + quoted(path_), descriptor_);
+    return std::make_shared<FileOperation>(kind, std::string(name) + " " + in_quotes(path_), descriptor_);
 }
 
 void FileState::end_use() noexcept {
@@ -95,7 +95,7 @@ class PipeWait final : public LeafWaiter, public ListNode, public OperationTag {
         : copy_(to_write ? ::fcntl(file.fd(), F_DUPFD_CLOEXEC, 3) : -1),
           watch_(get_running_loop(), to_write ? copy_.fd : file.fd(), *this),
           wanted_(to_write ? WRITABLE : READABLE),
-          name_((to_write ? "File.write " : "File.read ") + quoted(file.path())) {
+          name_((to_write ? "File.write " : "File.read ") + in_quotes(file.path())) {
         if (to_write && copy_.fd < 0) throw_os_error(errno);
         watch_.start();
         file.pipe_waits_.push_back(*this);

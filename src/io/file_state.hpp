@@ -86,7 +86,7 @@ class FileState {
 };
 
 /// Python's repr of a path: "'x'".
-std::string quoted(const std::string& path);
+std::string in_quotes(const std::string& path);
 
 /// Direct calls that wait for readiness. Gives what one call does.
 Coro<std::size_t> read_pipe(FileState& file, char* memory, std::size_t size);

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -60,7 +61,7 @@ int flags_of(const std::string& mode) {
         if (base == 'a') return access | O_CREAT | O_APPEND;
         if (base == 'x') return access | O_CREAT | O_EXCL;
     }
-    throw ValueError("invalid mode: " + quoted(mode));
+    throw ValueError("invalid mode: " + in_quotes(mode));
 }
 
 // ---- reading
@@ -313,7 +314,7 @@ Coro<> close_file(FilePtr file) {
     if (!file || file->closed()) co_return;
     file->begin_closing();
     int fd = co_await FileState::take_descriptor(file);
-    auto operation = std::make_shared<FileOperation>(Kind::CLOSE, "File.close " + quoted(file->path()));
+    auto operation = std::make_shared<FileOperation>(Kind::CLOSE, "File.close " + in_quotes(file->path()));
     operation->fd = fd;
     co_await simple_operation(std::move(operation));
 }
@@ -332,7 +333,7 @@ File& File::operator=(File&& other) noexcept {
 File::~File() {
     if (!state_ || state_->closed()) return;
     log(LogLevel::WARNING,
-        "unclosed file " + detail::quoted(state_->path()) + ": co_await close(), or use async_with");
+        "unclosed file " + detail::in_quotes(state_->path()) + ": co_await close(), or use async_with");
     state_->begin_closing();
 }
 
@@ -377,7 +378,7 @@ std::string File::describe() const {
     if (!state_) return "<File closed>";
     const char* modes[] = {"", "r", "w", "r+"};
     return fmt::format(
-        "<File {} {}>", detail::quoted(state_->path()),
+        "<File {} {}>", detail::in_quotes(state_->path()),
         state_->closed() ? "closed" : modes[(state_->readable() ? 1 : 0) + (state_->writable() ? 2 : 0)]);
 }
 File& File::enter() {
@@ -391,14 +392,14 @@ Coro<File> open_file(std::string path, std::string mode, OpenFileOptions options
     int flags = detail::flags_of(mode) | options.flags | O_CLOEXEC;
     if (path.find('\0') != std::string::npos) throw ValueError("embedded null byte");
     auto operation =
-        std::make_shared<detail::FileOperation>(detail::Kind::OPEN, "open_file " + detail::quoted(path));
+        std::make_shared<detail::FileOperation>(detail::Kind::OPEN, "open_file " + detail::in_quotes(path));
     operation->path_name = path;
     operation->path = operation->path_name.c_str();
     operation->flags = flags;
     operation->mode = options.permissions;
     detail::FileWait wait(operation);
     co_await std::move(wait);
-    auto fd = static_cast<int>(operation->take_result(detail::quoted(path)));
+    auto fd = static_cast<int>(operation->take_result(detail::in_quotes(path)));
     co_return File(std::make_shared<detail::FileState>(std::move(path), fd, flags));
 }
 

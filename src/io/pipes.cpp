@@ -5,6 +5,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <any>
 #include <array>
 #include <cerrno>
 

@@ -9,6 +9,7 @@
 //
 // The loop keeps it until it is finished, whatever handles exist.
 
+#include <any>
 #include <array>
 #include <functional>
 #include <memory>

@@ -6,6 +6,7 @@
 #include <sys/uio.h>
 
 #include <algorithm>
+#include <any>
 #include <array>
 
 #include "base/inspection.hpp"

@@ -4,6 +4,8 @@
 
 #include "io/stream_transport.hpp"
 
+#include <any>
+
 namespace coil::detail {
 
 class FileSender;

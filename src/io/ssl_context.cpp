@@ -4,8 +4,10 @@
 #include <openssl/pem.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 
 #include "io/openssl.hpp"
 

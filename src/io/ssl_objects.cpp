@@ -139,7 +139,12 @@ std::string SslSession::id() const {
     return std::string(reinterpret_cast<const char*>(id), size);
 }
 std::chrono::sys_seconds SslSession::time() const {
-    return std::chrono::sys_seconds(std::chrono::seconds(SSL_SESSION_get_time(state_->session.get())));
+#if OPENSSL_VERSION_NUMBER >= 0x30300000L
+    auto time = SSL_SESSION_get_time_ex(state_->session.get());
+#else
+    auto time = SSL_SESSION_get_time(state_->session.get());
+#endif
+    return std::chrono::sys_seconds(std::chrono::seconds(time));
 }
 std::chrono::seconds SslSession::timeout() const {
     return std::chrono::seconds(SSL_SESSION_get_timeout(state_->session.get()));

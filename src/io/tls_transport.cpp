@@ -1,5 +1,7 @@
 #include "io/tls_transport.hpp"
 
+#include <any>
+
 #include <fmt/format.h>
 
 #include "coil/exceptions.hpp"

@@ -2,6 +2,7 @@
 
 // What a program writes to over TLS. It refers to the TlsProtocol as long as the connection is there.
 
+#include <any>
 #include <memory>
 #include <optional>
 

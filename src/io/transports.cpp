@@ -1,5 +1,7 @@
 #include "coil/transports.hpp"
 
+#include <any>
+
 #include <fmt/format.h>
 
 #include "coil/sockets.hpp"

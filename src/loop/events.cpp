@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <string>
@@ -99,7 +100,7 @@ namespace {
 class RunningScope {
   public:
     explicit RunningScope(EventLoop& loop) : core_(loop.core()) {
-        core_.thread.store(::gettid(), std::memory_order_relaxed);
+        core_.thread.store(detail::thread_id(), std::memory_order_relaxed);
         core_.running.store(true, std::memory_order_relaxed);
         detail::thread_state.loop = &loop;
     }
@@ -281,6 +282,23 @@ TimerHandle EventLoop::schedule(TimePoint when, detail::Ref<detail::CallbackBase
 }
 
 // ---- errors
+
+void ExceptionDetails::emplace(std::string_view key, std::string text) {
+    auto place = std::ranges::lower_bound(facts_, key, {}, &value_type::first);
+    if (place == facts_.end() || place->first != key) facts_.emplace(place, key, std::move(text));
+}
+
+std::vector<ExceptionDetails::value_type>::const_iterator ExceptionDetails::find(
+    std::string_view key) const noexcept {
+    auto place = std::ranges::lower_bound(facts_, key, {}, &value_type::first);
+    return place != facts_.end() && place->first == key ? place : facts_.end();
+}
+
+const std::string& ExceptionDetails::at(std::string_view key) const {
+    auto place = find(key);
+    if (place == end()) throw LookupError("an exception handler was not told '" + std::string(key) + "'");
+    return place->second;
+}
 
 void EventLoop::default_exception_handler(const ExceptionContext& context) {
     std::string text = context.message.empty() ? "Unhandled exception in event loop" : context.message;

@@ -4,6 +4,8 @@
 
 #include <mutex>
 
+#include "platform/poller.hpp"
+
 namespace coil::detail {
 
 constinit LoopCore* first_loop = nullptr;
@@ -12,18 +14,18 @@ namespace {
 
 constinit std::mutex mutex;
 
-pid_t forking_thread = 0;
+int forking_thread = 0;
 
 void before_fork() {
     mutex.lock();
-    forking_thread = ::gettid();
+    forking_thread = thread_id();
 }
 
 /// A child has the thread that forked, and no other one that ran a loop.
 void after_fork_in_child() {
     for (LoopCore* loop = first_loop; loop; loop = loop->next) {
         bool here = loop->thread.load(std::memory_order_relaxed) == forking_thread;
-        loop->thread.store(here ? ::gettid() : 0, std::memory_order_relaxed);
+        loop->thread.store(here ? thread_id() : 0, std::memory_order_relaxed);
     }
     mutex.unlock();
 }

@@ -160,5 +160,7 @@ class Wakeup {
 /// The thread that the kernel gives the process's signals to first.
 bool in_main_thread() noexcept;
 int process_id() noexcept;
+/// The kernel's number of the calling thread.
+int thread_id() noexcept;
 
 }  // namespace coil::detail

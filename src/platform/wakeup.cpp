@@ -24,5 +24,6 @@ void Wakeup::wake() noexcept {
 
 bool in_main_thread() noexcept { return ::getpid() == ::gettid(); }
 int process_id() noexcept { return ::getpid(); }
+int thread_id() noexcept { return ::gettid(); }
 
 }  // namespace coil::detail

@@ -1,9 +1,11 @@
 #include "coil/combinators.hpp"
 
+#include <unordered_map>
 #include <unordered_set>
 
 #include "base/type_name.hpp"
 #include "coil/exceptions.hpp"
+#include "coil/queues.hpp"
 #include "core/inspection.hpp"
 
 namespace coil::detail {
@@ -33,18 +35,16 @@ void Gathering::begin(FutureBase& outer, GatherChild* children, std::size_t coun
     children_ = children;
     count_ = count;
     if (count == 0) return collect();
-    std::unordered_set<FutureBase*> seen;
+    std::unordered_map<FutureBase*, GatherChild*> seen;
     for (std::size_t i = 0; i < count; ++i) {
         GatherChild& child = children[i];
         child.gathering = this;
-        child.duplicate = may_repeat && !seen.insert(child.future.get()).second;
-        if (!child.duplicate) ++unfinished_;
-        if (child.duplicate) child.movable = false;
-    }
-    for (std::size_t i = 0; may_repeat && i < count && seen.size() < count; ++i) {
-        for (std::size_t j = i + 1; j < count; ++j) {
-            if (children[j].future == children[i].future) children[i].movable = children[j].movable = false;
+        if (may_repeat) {
+            auto [first, is_new] = seen.emplace(child.future.get(), &child);
+            child.duplicate = !is_new;
+            if (child.duplicate) child.movable = first->second->movable = false;
         }
+        if (!child.duplicate) ++unfinished_;
     }
     outer.retain();  // until every child is done, or the loop is closed
     outer.get_loop().core().resources.push_back(*this);
@@ -243,6 +243,67 @@ Coro<> cancel_and_wait(Ref<FutureBase> future) {
     future->cancel({});
     std::vector<Ref<FutureBase>> one{std::move(future)};
     co_await WaitForSeveral(one, ReturnWhen::ALL_COMPLETED, std::nullopt);
+}
+
+void drop_repeated(std::vector<Ref<FutureBase>>& futures) {
+    std::unordered_set<FutureBase*> seen;
+    std::erase_if(futures, [&](const Ref<FutureBase>& future) { return !seen.insert(future.get()).second; });
+}
+
+// ---- as_completed
+
+class Completions {
+  public:
+    /// Null: the time was over first.
+    Queue<Ref<FutureBase>> done;
+    std::size_t pending = 0;
+    TimerHandle limit;
+
+    void add(FutureBase& future) {
+        if (pending == 0) return;  // too late
+        done.put_nowait(Ref<FutureBase>(&future));
+        if (--pending == 0) limit.cancel();
+    }
+    void time_over() {
+        for (; pending > 0; --pending) done.put_nowait({});
+    }
+};
+
+namespace {
+
+class AddCompletion final : public DoneCallable {
+  public:
+    explicit AddCompletion(std::shared_ptr<Completions> completions) : completions_(std::move(completions)) {}
+    void call(FutureBase& future) override { completions_->add(future); }
+    const std::type_info& type() const noexcept override { return typeid(AddCompletion); }
+
+  private:
+    std::shared_ptr<Completions> completions_;
+};
+
+}  // namespace
+
+std::shared_ptr<Completions> watch_completions(std::vector<Ref<FutureBase>>& futures,
+                                               AsCompletedOptions options, EventLoop& loop) {
+    drop_repeated(futures);
+    for (const Ref<FutureBase>& future : futures) check_same_loop(*future, loop);
+    auto completions = std::make_shared<Completions>();
+    completions->pending = futures.size();
+    Ref<DoneCallable> add(new AddCompletion(completions));
+    for (const Ref<FutureBase>& future : futures) future->add_done_callback(add, {});
+    if (options.timeout && !futures.empty()) {
+        // Not kept by the timer, which they keep: a loop that is closed drops it, but does not empty it.
+        completions->limit = loop.call_later(*options.timeout, [open = std::weak_ptr(completions)] {
+            if (auto left = open.lock()) left->time_over();
+        });
+    }
+    return completions;
+}
+
+Coro<Ref<FutureBase>> next_completion(std::shared_ptr<Completions> completions) {
+    Ref<FutureBase> future = co_await completions->done.get();
+    if (!future) throw TimeoutError();
+    co_return future;
 }
 
 void throw_timed_out_of(std::exception_ptr cause) { throw TimeoutError(std::move(cause)); }

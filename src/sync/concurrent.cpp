@@ -1,6 +1,8 @@
 #include "coil/concurrent.hpp"
 
+#include <condition_variable>
 #include <deque>
+#include <mutex>
 
 #include "coil/detail/thread_state.hpp"
 #include "coil/log.hpp"
@@ -25,6 +27,13 @@ bool wait_until(std::condition_variable& changed, std::unique_lock<std::mutex>& 
 
 }  // namespace
 
+struct ConcurrentState::Sync : Pooled {
+    std::mutex mutex;
+    std::condition_variable changed;
+};
+
+ConcurrentState::ConcurrentState() : sync_(std::make_unique<Sync>()) {}
+
 ConcurrentState::~ConcurrentState() {
     if (!unseen_error_) return;
     log(LogLevel::ERROR_,
@@ -33,28 +42,28 @@ ConcurrentState::~ConcurrentState() {
 
 bool ConcurrentState::cancel() {
     {
-        std::lock_guard lock(mutex_);
+        std::lock_guard lock(sync_->mutex);
         if (state_ == State::RUNNING || state_ == State::FINISHED) return false;
         if (is_done()) return true;
         state_ = State::CANCELLED;
-        changed_.notify_all();
+        sync_->changed.notify_all();
     }
     call_back();
     return true;
 }
 
 bool ConcurrentState::cancelled() const {
-    std::lock_guard lock(mutex_);
+    std::lock_guard lock(sync_->mutex);
     return state_ == State::CANCELLED || state_ == State::CANCELLED_AND_NOTIFIED;
 }
 
 bool ConcurrentState::running() const {
-    std::lock_guard lock(mutex_);
+    std::lock_guard lock(sync_->mutex);
     return state_ == State::RUNNING;
 }
 
 std::string ConcurrentState::describe() const {
-    std::lock_guard lock(mutex_);
+    std::lock_guard lock(sync_->mutex);
     switch (state_) {
         case State::PENDING:
             return "<concurrent.Future pending>";
@@ -71,17 +80,17 @@ std::string ConcurrentState::describe() const {
 }
 
 bool ConcurrentState::done() const {
-    std::lock_guard lock(mutex_);
+    std::lock_guard lock(sync_->mutex);
     return is_done();
 }
 
 bool ConcurrentState::failed() const {
-    std::lock_guard lock(mutex_);
+    std::lock_guard lock(sync_->mutex);
     return error_ != nullptr;
 }
 
 bool ConcurrentState::set_running_or_notify_cancel() {
-    std::lock_guard lock(mutex_);
+    std::lock_guard lock(sync_->mutex);
     switch (state_) {
         case State::CANCELLED:
             state_ = State::CANCELLED_AND_NOTIFIED;
@@ -94,31 +103,36 @@ bool ConcurrentState::set_running_or_notify_cancel() {
     }
 }
 
-std::unique_lock<std::mutex> ConcurrentState::lock_unfinished() const {
-    std::unique_lock lock(mutex_);
-    if (is_done()) throw InvalidStateError("the concurrent future is done already");
-    return lock;
+ConcurrentState::Ending::Ending(ConcurrentState& state) : state_(state) {
+    std::unique_lock lock(state.sync_->mutex);
+    if (state.is_done()) throw InvalidStateError("the concurrent future is done already");
+    lock.release();
 }
 
-void ConcurrentState::finish(std::unique_lock<std::mutex> lock) {
-    state_ = State::FINISHED;
-    changed_.notify_all();
-    lock.unlock();
-    call_back();
+ConcurrentState::Ending::~Ending() {
+    if (locked_) state_.sync_->mutex.unlock();
+}
+
+void ConcurrentState::Ending::finish() {
+    state_.state_ = State::FINISHED;
+    state_.sync_->changed.notify_all();
+    state_.sync_->mutex.unlock();
+    locked_ = false;
+    state_.call_back();
 }
 
 void ConcurrentState::set_exception(std::exception_ptr error) {
     if (!error) throw TypeError("set_exception() needs an exception");
-    auto lock = lock_unfinished();
+    Ending ending(*this);
     error_ = std::move(error);
     unseen_error_ = true;
-    finish(std::move(lock));
+    ending.finish();
 }
 
 void ConcurrentState::add_done_callback(Callback callback) {
     auto self = shared_from_this();
     {
-        std::lock_guard lock(mutex_);
+        std::lock_guard lock(sync_->mutex);
         callbacks_.push_back(std::move(callback));
         if (!is_done()) return;
     }
@@ -130,7 +144,7 @@ void ConcurrentState::call_back() noexcept {
     auto self = shared_from_this();
     std::vector<Callback> callbacks;
     {
-        std::lock_guard lock(mutex_);
+        std::lock_guard lock(sync_->mutex);
         callbacks.swap(callbacks_);
     }
     for (Callback& callback : callbacks) {
@@ -144,11 +158,11 @@ void ConcurrentState::call_back() noexcept {
 }
 
 void ConcurrentState::wait(std::optional<Duration> timeout) const {
-    std::unique_lock lock(mutex_);
+    std::unique_lock lock(sync_->mutex);
     if (is_done()) return;
     if (loop_ && thread_state.loop == loop_)
         throw RuntimeError("a blocking wait in the thread of the loop that is to compute the result");
-    if (!wait_until(changed_, lock, real_deadline(timeout), [this] { return is_done(); }))
+    if (!wait_until(sync_->changed, lock, real_deadline(timeout), [this] { return is_done(); }))
         throw TimeoutError();
 }
 
@@ -158,14 +172,14 @@ void ConcurrentState::check_result(std::optional<Duration> timeout) {
 
 std::exception_ptr ConcurrentState::exception(std::optional<Duration> timeout) {
     wait(timeout);
-    std::lock_guard lock(mutex_);
+    std::lock_guard lock(sync_->mutex);
     if (state_ != State::FINISHED) throw concurrent::CancelledError();
     unseen_error_ = false;
     return error_;
 }
 
 std::exception_ptr ConcurrentState::take_error() noexcept {
-    std::lock_guard lock(mutex_);
+    std::lock_guard lock(sync_->mutex);
     unseen_error_ = false;
     return error_;
 }

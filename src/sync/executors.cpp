@@ -35,7 +35,7 @@ std::size_t size(std::optional<std::size_t> max_workers) {
     return max_workers.value_or(detail::WorkerPool::default_threads());
 }
 
-detail::WorkerPool::Begin begin_with(std::function<void()> initializer) {
+detail::WorkerPool::Begin begin_with(Function<void()> initializer) {
     if (!initializer) return nullptr;
     return [initialize = std::move(initializer)] {
         try {
@@ -52,11 +52,10 @@ detail::WorkerPool::Begin begin_with(std::function<void()> initializer) {
 }  // namespace
 
 ThreadPoolExecutor::ThreadPoolExecutor(std::optional<std::size_t> max_workers, ThreadPoolOptions options)
-    : ThreadPoolExecutor(max_workers, std::function<void()>(options.initializer),
-                         options.thread_name_prefix) {}
+    : ThreadPoolExecutor(max_workers, Function<void()>(options.initializer), options.thread_name_prefix) {}
 
-ThreadPoolExecutor::ThreadPoolExecutor(std::optional<std::size_t> max_workers,
-                                       std::function<void()> initializer, std::string_view thread_name_prefix)
+ThreadPoolExecutor::ThreadPoolExecutor(std::optional<std::size_t> max_workers, Function<void()> initializer,
+                                       std::string_view thread_name_prefix)
     : pool_(std::make_unique<detail::WorkerPool>(size(max_workers), detail::WorkerPool::Signals::INHERITED,
                                                  names(thread_name_prefix),
                                                  begin_with(std::move(initializer)))) {}

@@ -4,6 +4,7 @@
 #include <netdb.h>
 
 #include <cerrno>
+#include <stdexcept>
 #include <string>
 #include <typeinfo>
 #include <vector>

@@ -1,7 +1,9 @@
 // run_in_executor: result, exception, custom pool, order with one worker, the loop keeps running meanwhile.
 
 #include <array>
+#include <functional>
 #include <latch>
+#include <stdexcept>
 #include <thread>
 
 #include "scenario.hpp"

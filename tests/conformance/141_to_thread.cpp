@@ -1,7 +1,9 @@
 // to_thread: arguments, context propagation, exceptions, cancelling the await does not stop the thread.
 
 #include <atomic>
+#include <functional>
 #include <latch>
+#include <stdexcept>
 
 #include "scenario.hpp"
 

@@ -1,5 +1,6 @@
 // Datagram endpoints: echo, addresses, close.
 
+#include <any>
 #include <memory>
 
 #include "scenario.hpp"

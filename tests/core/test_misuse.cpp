@@ -5,6 +5,7 @@
 
 #include <csignal>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>

@@ -1,6 +1,7 @@
 // Programs that are stuck, seen from outside: as `coil ps` and `coil pstree` show them.
 
 #include <gtest/gtest.h>
+#include <string_view>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -9,6 +10,7 @@
 #include <filesystem>
 #include <fstream>
 #include <set>
+#include <stdexcept>
 #include <string>
 
 #include "debug/stuck_program.hpp"
@@ -26,16 +28,16 @@ class Inspection : public testing::TestWithParam<const char*> {
     void SetUp() override {
         if (!may_trace()) GTEST_SKIP() << "processes may not be traced here";
     }
-    static const TaskView& task(const LoopView& loop, const std::string& name) {
+    static const TaskView& task(const LoopView& loop, std::string_view name) {
         auto found = std::ranges::find(loop.tasks, name, &TaskView::name);
-        if (found == loop.tasks.end()) throw std::runtime_error("no task '" + name + "'");
+        if (found == loop.tasks.end()) throw std::runtime_error("no task '" + std::string(name) + "'");
         return *found;
     }
     static const LoopView& only_loop(const Snapshot& snapshot) {
         EXPECT_EQ(snapshot.loops.size(), 1u);
         return snapshot.loops.at(0);
     }
-    static std::set<std::string> waiters(const LoopView& loop, const std::string& name) {
+    static std::set<std::string> waiters(const LoopView& loop, std::string_view name) {
         std::set<std::string> names;
         for (Address id : task(loop, name).awaited_by) {
             auto found = std::ranges::find(loop.tasks, id, &TaskView::id);

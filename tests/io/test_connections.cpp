@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <any>
 #include <array>
 #include <cerrno>
 #include <functional>

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
+#include <any>
 #include <cerrno>
 #include <functional>
 #include <memory>

@@ -7,6 +7,7 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include <any>
 #include <array>
 #include <memory>
 #include <string>

@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <any>
 #include <array>
 #include <cerrno>
 #include <cstring>

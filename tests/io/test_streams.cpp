@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
+#include <any>
 #include <array>
 #include <string>
 #include <thread>

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
+#include <any>
+#include <array>
 #include <cstdio>
 #include <functional>
 #include <thread>

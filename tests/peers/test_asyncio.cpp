@@ -1,5 +1,6 @@
 // asyncio itself, by peer.py: the same dialogue as client and as server, over every transport.
 
+#include <any>
 #include <optional>
 
 #include "peers/fixture.hpp"

@@ -2,6 +2,8 @@
 
 #include "peers/fixture.hpp"
 
+#include <any>
+
 using namespace coil;
 using namespace peers;
 using support::certificates;

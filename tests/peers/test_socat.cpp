@@ -1,5 +1,7 @@
 // socat on Unix sockets and UDP.
 
+#include <any>
+
 #include <sys/socket.h>
 
 #include "peers/fixture.hpp"

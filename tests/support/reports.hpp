@@ -2,7 +2,6 @@
 
 // Recorders: what a loop's exception handler and the log were told.
 
-#include <map>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -18,7 +17,7 @@ class Reports {
     struct Report {
         std::string message;
         std::string error;  // as error_text() has it
-        std::map<std::string, std::string> details;
+        coil::ExceptionDetails details;
         bool has_handle = false;
         bool has_future = false;
         bool has_task = false;

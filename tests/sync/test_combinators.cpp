@@ -57,9 +57,8 @@ TEST(Gather, takes_coroutines_tasks_and_futures_of_any_type) {
         future.set_result(0.5);
         Task<std::string> task = create_task(text());
         auto results = co_await gather(nothing(), task, future, give(1), sleep(1s), sleep(1s, 9));
-        static_assert(
-            std::is_same_v<decltype(results),
-                           std::tuple<std::monostate, std::string, double, int, std::monostate, int>>);
+        static_assert(std::is_same_v<decltype(results),
+                                     std::tuple<coil::None, std::string, double, int, coil::None, int>>);
         EXPECT_EQ(std::get<1>(results), "text");
         EXPECT_EQ(std::get<2>(results), 0.5);
         EXPECT_EQ(std::get<5>(results), 9);

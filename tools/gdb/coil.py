@@ -508,18 +508,13 @@ def timeout(value: gdb.Value) -> str:
 
 
 def outcome(value: gdb.Value) -> str:
-    state = value["state_"]
-    if int(state["_M_index"]) == 1:
-        storage = state["_M_u"]["_M_rest"]["_M_first"]["_M_storage"]
-        error = at(storage.address, gdb.lookup_type("std::__exception_ptr::exception_ptr"))
-        return ending("", exception_type(error), None) or "empty"
-    if int(state["_M_index"]) != 0:
-        return "empty"
-    held = state.type.strip_typedefs().template_argument(0)
-    if held.strip_typedefs().name == "std::monostate":
+    held = value["value_"]["_M_payload"]
+    if not flag(held["_M_engaged"]):
+        return ending("", exception_type(value["error_"]), None) or "empty"
+    result = held["_M_payload"]["_M_value"]
+    if result.type.strip_typedefs().name == "coil::None":
         return "finished"
-    storage = state["_M_u"]["_M_first"]["_M_storage"]
-    return f"result {one_line(at(storage.address, held))}"
+    return f"result {one_line(result)}"
 
 
 def stream_reader(value: gdb.Value) -> str:

@@ -5,7 +5,8 @@
 #include <memory>
 #include <type_traits>
 #include <utility>
-#include <variant>
+
+#include "coil/fwd.hpp"
 
 namespace coil::detail {
 
@@ -51,13 +52,13 @@ template <>
 class Box<void> {
   public:
     void emplace() noexcept {}
-    void emplace(std::monostate) noexcept {}
+    void emplace(None) noexcept {}
     void get() noexcept {}
     void take() noexcept {}
 };
 
-/// T, or monostate where a value is needed and T is void.
+/// T, or None where a value is needed and T is void.
 template <class T>
-using ValueOf = std::conditional_t<std::is_void_v<T>, std::monostate, T>;
+using ValueOf = std::conditional_t<std::is_void_v<T>, None, T>;
 
 }  // namespace coil::detail

@@ -4,7 +4,7 @@
 
 #include <atomic>
 #include <cstdint>
-#include <functional>
+#include <memory>
 #include <optional>
 #include <tuple>
 #include <type_traits>
@@ -13,6 +13,7 @@
 
 #include "coil/contextvars.hpp"
 #include "coil/detail/creation_place.hpp"
+#include "coil/detail/invoke.hpp"
 #include "coil/detail/ref.hpp"
 #include "coil/detail/runnable.hpp"
 #include "coil/detail/timer_heap.hpp"
@@ -107,14 +108,14 @@ class Callback final : public CallbackBase {
   public:
     template <class G, class... As>
     Callback(EventLoop& loop, bool repeats, G&& f, As&&... args)
-        : CallbackBase(loop, repeats), target_{{std::forward<G>(f), std::forward<As>(args)...}} {}
+        : CallbackBase(loop, repeats), target_{Target(std::forward<G>(f), std::forward<As>(args)...)} {}
     ~Callback() override {
-        if (live_) target_.value.~tuple();
+        if (live_) std::destroy_at(&target_.value);
     }
     const std::type_info& callable_type() const noexcept override { return typeid(F); }
 
   private:
-    using Target = std::tuple<F, Args...>;
+    using Target = std::conditional_t<sizeof...(Args) == 0, F, std::tuple<F, Args...>>;
     union Storage {
         Target value;
         ~Storage() {}
@@ -122,15 +123,25 @@ class Callback final : public CallbackBase {
 
     void call() override {
         if (repeats_) {
-            if constexpr (std::is_invocable_v<F&, Args&...>)
-                std::apply([](F& f, Args&... args) { std::invoke(f, args...); }, target_.value);
+            if constexpr (std::is_invocable_v<F&, Args&...>) {
+                if constexpr (sizeof...(Args) == 0) {
+                    target_.value();
+                } else {
+                    std::apply([](F& f, Args&... args) { detail::invoke(f, args...); }, target_.value);
+                }
+            }
         } else {
-            if constexpr (std::is_invocable_v<F, Args...>)
-                std::apply([](F& f, Args&... args) { std::invoke(std::move(f), std::move(args)...); },
-                           target_.value);
+            if constexpr (std::is_invocable_v<F, Args...>) {
+                if constexpr (sizeof...(Args) == 0) {
+                    std::move(target_.value)();
+                } else {
+                    std::apply([](F& f, Args&... args) { detail::invoke(std::move(f), std::move(args)...); },
+                               target_.value);
+                }
+            }
         }
     }
-    void drop() noexcept override { target_.value.~tuple(); }
+    void drop() noexcept override { std::destroy_at(&target_.value); }
 
     Storage target_;
 };

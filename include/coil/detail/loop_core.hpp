@@ -4,12 +4,11 @@
 
 #include <atomic>
 #include <chrono>
-#include <cmath>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <vector>
 
+#include "coil/detail/function.hpp"
 #include "coil/detail/list.hpp"
 #include "coil/detail/ref.hpp"
 #include "coil/detail/runnable.hpp"
@@ -70,7 +69,7 @@ struct LoopCore {
     bool executor_shut_down = false;
     bool asyncgens_closed = false;
     bool had_signal_handlers = false;  // io's: others have nothing to do with what is the main thread's
-    std::function<Task<>(EventLoop&, AnyCoro, const TaskOptions&)> task_factory;
+    Function<Task<>(EventLoop&, AnyCoro, const TaskOptions&)> task_factory;
 
     // Of the process's list of loops, see src/loop/loop_list.hpp.
     LoopCore* next = nullptr;
@@ -94,7 +93,7 @@ template <class Rep, class Period>
 Duration to_duration(std::chrono::duration<Rep, Period> d) {
     using Wide = std::chrono::duration<long double, std::nano>;
     if constexpr (std::is_floating_point_v<Rep>) {
-        if (std::isnan(d.count())) throw_nan_delay();
+        if (d.count() != d.count()) throw_nan_delay();
     }
     if constexpr (std::is_same_v<decltype(d), Duration>) {
         return d;
