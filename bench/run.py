@@ -6,10 +6,14 @@ nanoseconds per operation unless the row says bytes or mallocs; for a server, na
 message, connection, MiB (tls_throughput) or full handshake (tls_handshake: 1e9 divided by it is handshakes per
 second of CPU). A program that is not built shows as '-'.
 
+The row compile has a table of its own: the CPU seconds and megabytes that clang++ and g++ take for the programs of
+compile/, with -O2, for the front end alone and with coil's header precompiled, and the programs' sizes. With
+--baseline DIR the headers in DIR, those of another checkout, take turns with ours. See compile.py.
+
 Rows: call_soon sleep0 sleep0_poll spawn_await child_await timers cross_thread wake_up to_thread queue_handover
 lock event gather100 taskgroup100 timeout exceptions cancel_join sleeping_memory spawn (in process), echo
-echo_accept echo_idle tls_echo tls_throughput tls_handshake (a server on loopback). Without arguments all of them
-run, which takes some fifteen minutes.
+echo_accept echo_idle tls_echo tls_throughput tls_handshake (a server on loopback), compile. Without arguments all of
+them run, which takes some twenty minutes.
 """
 
 import argparse
@@ -26,6 +30,8 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+import compile as compile_row
 
 HERE = Path(__file__).resolve().parent
 
@@ -386,7 +392,7 @@ SERVER_METRICS = {row.metric for row in SERVER_ROWS.values()}
 
 def in_process_lines(results):
     for metric, parameter in results.samples:
-        if metric in SERVER_METRICS:
+        if metric in SERVER_METRICS | compile_row.METRICS:
             continue
         medians = results.medians((metric, parameter))
         targets = TARGETS.get((metric, parameter), TARGETS.get(metric))
@@ -424,8 +430,12 @@ def print_table(lines, peer_order):
         ratio = "-" if ratio is None else f"{ratio:.2f}"
         values = [number(values.get(peer)) for peer in peers]
         table.append([metric, parameter, number(coil), *values, ratio, target, verdict])
+    print_columns(table, range(2, 4 + len(peers)))
+
+
+def print_columns(table, numeric):
+    """In columns; those whose numbers are in `numeric` are aligned to the right."""
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-    numeric = range(2, 4 + len(peers))
     for row in table:
         cells = (cell.rjust(width) if i in numeric else cell.ljust(width)
                  for i, (cell, width) in enumerate(zip(row, widths)))
@@ -453,8 +463,8 @@ def parse_options():
     add("rows", nargs="*", metavar="row", help="rows to run (default: all)")
     add("--build", required=True, type=Path, help="build directory, configured with COIL_BUILD_BENCHMARKS=ON")
     add("--rounds", type=int, default=5,
-        help="rounds per row (default 5); servers do three fifths of them, python at most three in process "
-             "and one as a server, rows about memory one")
+        help="rounds per row (default 5); servers and compile do three fifths of them, python at most three in "
+             "process and one as a server, rows about memory one")
     add("--pin", type=int, metavar="CPU",
         help="CPU for the programs, and for both server and client (default: the last; c8000s64 puts the client "
              "on another)")
@@ -468,18 +478,24 @@ def parse_options():
     add("--scenarios", default=",".join(ECHO), help="of echo (default: %(default)s)")
     add("--reads", default=",".join(COIL_READS), help="of coil's server (default: %(default)s)")
     add("--seconds", type=float, default=0.7, help="window of one measurement of a server (default 0.7)")
+    add("--sources", default=",".join(compile_row.PROGRAMS), help="of compile (default: %(default)s)")
+    add("--baseline", metavar="INCLUDE_DIR", type=Path,
+        help="of compile: another checkout's include/, to compare our headers with")
     add("--json", metavar="FILE", help="write the table and every sample to FILE")
     options = parser.parse_args()
-    rows = ROWS + list(SERVER_ROWS)
+    rows = ROWS + list(SERVER_ROWS) + ["compile"]
     options.rows = options.rows or rows
     unknown = [row for row in options.rows if row not in rows]
     if unknown:
         parser.error(f"no such row: {', '.join(unknown)}; there are {', '.join(rows)}")
     options.scenarios = options.scenarios.split(",")
     options.reads = options.reads.split(",")
+    options.sources = options.sources.split(",")
     options.programs = options.build / "bench" if (options.build / "bench").is_dir() else options.build
-    if not list(options.programs.glob("bench_*")):
+    if options.rows != ["compile"] and not list(options.programs.glob("bench_*")):
         parser.error(f"no benchmark is built in {options.programs}")
+    if options.baseline and not (options.baseline / "coil" / "coil.hpp").exists():
+        parser.error(f"no coil/coil.hpp in {options.baseline}")
     if options.python and not Path(options.python).exists():
         options.python = None
     return options
@@ -491,13 +507,18 @@ def main():
     results = Results()
     started = time.monotonic()
     for row in options.rows:
-        (run_server_row if row in SERVER_ROWS else run_row)(row, options, machine, results)
+        if row == "compile":
+            compile_row.measure_programs(options, machine, results, progress)
+        else:
+            (run_server_row if row in SERVER_ROWS else run_row)(row, options, machine, results)
     progress("")
     scheduling = "SCHED_FIFO" if machine.fifo else "ordinary scheduling"
     took = time.monotonic() - started
     print(f"medians of {options.rounds} rounds, CPU {machine.cpu}, {scheduling}, {took:.0f} s\n")
     print_table(in_process_lines(results), PEERS)
     print_table(server_lines(results), SERVER_PEERS + list(PYTHON_SERVERS))
+    if table := compile_row.table(options, results, number):
+        print_columns(table, range(2, len(table[0])))
     if options.json:
         write_json(options.json, options, machine, results)
 

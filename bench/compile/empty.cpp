@@ -1,0 +1,3 @@
+// The floor: what a compiler needs to start.
+
+int main() {}

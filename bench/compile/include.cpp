@@ -1,0 +1,5 @@
+// What coil's header alone costs.
+
+#include <coil/coil.hpp>
+
+int main() {}
