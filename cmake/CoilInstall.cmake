@@ -16,6 +16,7 @@ write_basic_package_version_file("${PROJECT_BINARY_DIR}/coilConfigVersion.cmake"
 install(FILES
     "${PROJECT_BINARY_DIR}/coilConfig.cmake"
     "${PROJECT_BINARY_DIR}/coilConfigVersion.cmake"
+    "${PROJECT_SOURCE_DIR}/cmake/CoilPrecompile.cmake"
     "${PROJECT_SOURCE_DIR}/cmake/Findliburing.cmake"
     DESTINATION "${COIL_CONFIG_DIR}")
 
