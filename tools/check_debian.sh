@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Builds coil and runs its tests on another Debian, with both compilers, in a folder made by debootstrap.
-#   check_debian.sh SUITE    trixie (Debian 13), sid (unstable); as root
+#   check_debian.sh SUITE [COMMAND]    trixie (Debian 13), sid (unstable); as root. COMMAND: instead of the tests, a shell's
+#                                      line that is run there in the checkout
 #
 # The folder, build/debian/SUITE, is kept for the next time; remove it to begin anew. The compiler cache is the caller's.
 set -euo pipefail
 
 suite=$1
+command=${2:-./dev test && ./dev check gcc}
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 root=$top/build/debian/$suite
 cache=${CCACHE_DIR:-$HOME/.cache/ccache}
@@ -46,4 +48,4 @@ mkdir -p "$root/coil"
     xargs -0 ls -d 2> /dev/null | tar -c -T -) | tar -x -C "$root/coil"
 
 chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 CCACHE_DIR=/ccache \
-    bash -c 'cd /coil && ./dev test && ./dev check gcc'
+    bash -c "cd /coil && $command"

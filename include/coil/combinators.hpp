@@ -290,9 +290,8 @@ namespace detail {
 
 /// Suspends until enough of the futures are done, or the time is over.
 Coro<> wait_for_futures(std::vector<Ref<FutureBase>> futures, WaitOptions options);
-/// Cancels and waits until it is done.
-Coro<> cancel_and_wait(Ref<FutureBase> future);
-[[noreturn]] void throw_timed_out_of(std::exception_ptr cause);
+/// Cancels one that is pending and waits until it is done: TimeoutError if it was cancelled so.
+Coro<> cancel_unless_done(Ref<FutureBase> future);
 /// When the outer future of a shield ends before the inner one: the inner one goes on, watched for errors.
 void let_go_when_done(FutureBase& outer, FutureBase& inner, DoneCallback follow);
 
@@ -356,10 +355,7 @@ template <class T, bool MOVE, class Kept>
 Coro<T> wait_for_kept(Kept kept, std::optional<Duration> limit) {
     if (limit && *limit <= Duration::zero()) {
         auto future = to_future(std::move(kept));
-        if (!future.done()) {
-            co_await cancel_and_wait(future.handle());
-            if (future.cancelled()) throw_timed_out_of(future.state().outcome_error());
-        }
+        co_await cancel_unless_done(future.handle());
         co_return co_await std::move(future);
     }
     // The limit of `timeout()`, without a coroutine of its own around the body.

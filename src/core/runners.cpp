@@ -190,6 +190,16 @@ void Runner::cancel_all_tasks() {
     }
 }
 
+namespace {
+
+/// What `shutdown_default_executor()` does where there can be none.
+Coro<> shutdown_no_executor(EventLoop& loop) {
+    loop.core().executor_shut_down = true;
+    co_return;
+}
+
+}  // namespace
+
 void Runner::close() {
     if (closed_) return;
     if (!loop_) {
@@ -203,7 +213,8 @@ void Runner::close() {
         cancel_all_tasks();
         loop_->run_until_complete(loop_->shutdown_asyncgens());
         constexpr std::chrono::minutes JOIN_TIMEOUT{5};
-        loop_->run_until_complete(loop_->shutdown_default_executor(JOIN_TIMEOUT));
+        auto* shutdown = detail::loop_hooks.shutdown_default_executor;
+        loop_->run_until_complete(shutdown ? shutdown(*loop_, JOIN_TIMEOUT) : shutdown_no_executor(*loop_));
     } catch (...) {
         error = std::current_exception();
     }

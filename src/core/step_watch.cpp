@@ -83,10 +83,12 @@ void StepWatch::trace(Tracer& tracer, Tracer::Track& track, Tracer::Time ended) 
     if (first || !now) tracer.name_track(track, task_.get_name());
     fmt::memory_buffer arguments;
     auto add = [&](std::string_view key, const std::source_location& at) {
-        fmt::format_to(std::back_inserter(arguments), FMT_COMPILE(R"({}"{}":")"),
-                       arguments.size() == 0 ? "" : ",", key);
+        for (std::string_view part :
+             {std::string_view(arguments.size() == 0 ? "\"" : ",\""), key, std::string_view("\":\"")})
+            arguments.append(part.data(), part.data() + part.size());
         append_json(arguments, at.file_name());
-        fmt::format_to(std::back_inserter(arguments), FMT_COMPILE(":{}\""), at.line());
+        std::string line = ":" + std::to_string(at.line()) + "\"";
+        arguments.append(line.data(), line.data() + line.size());
     };
     add("from", traced_from_);
     if (now) add("to", place_of_program(*now));

@@ -3,6 +3,7 @@
 // What layers above ask the loop to call. Each sets its own, once, when the program starts.
 
 #include <cstdint>
+#include <optional>
 #include <source_location>
 #include <string>
 #include <vector>
@@ -23,6 +24,8 @@ struct LoopHooks {
     void (*closing)(EventLoop& loop) = nullptr;
     /// core: the loop object goes; so do the tasks that are still pending.
     void (*destroy_tasks)(EventLoop& loop) = nullptr;
+    /// sync: EventLoop::shutdown_default_executor(). Null: there was never one, and a program without executors links none.
+    Coro<> (*shutdown_default_executor)(EventLoop& loop, std::optional<Duration> timeout) = nullptr;
     /// core: the exception that is reported, with its traceback.
     std::string (*format_exception)(const ExceptionContext& context) = nullptr;
     /// core: the lines of the running task's coroutines, outermost first; the last is the one that was passed last.

@@ -63,7 +63,7 @@ void append_json(fmt::memory_buffer& buffer, std::string_view text) {
         } else if (c == '\n') {
             append(buffer, "\\n");
         } else if (length == 1) {
-            fmt::format_to(std::back_inserter(buffer), "\\u{:04x}", static_cast<unsigned>(c));
+            append(buffer, fmt::format("\\u{:04x}", static_cast<unsigned>(c)));
         } else if (length == 0) {
             append(buffer, "\\ufffd");
         } else {
@@ -122,16 +122,30 @@ void Tracer::fail(std::string_view why) noexcept {
 
 // ---- events
 
+void Tracer::put_one(std::string_view text) { append(buffer_, text); }
+void Tracer::put_one(char c) { buffer_.push_back(c); }
+void Tracer::put_one(std::int64_t number) {
+    fmt::format_int digits(number);
+    append(buffer_, {digits.data(), digits.size()});
+}
+void Tracer::put_one(std::uint64_t number) {
+    fmt::format_int digits(number);
+    append(buffer_, {digits.data(), digits.size()});
+}
+
 void Tracer::begin_event(char phase, std::string_view name, std::string_view category, unsigned track) {
     append(buffer_, empty_ ? "\n{\"name\":\"" : ",\n{\"name\":\"");
     empty_ = false;
     append_json(buffer_, name);
-    put(FMT_COMPILE(R"(","cat":"{}","ph":"{}","pid":{},"tid":{})"), category, phase, process_, track);
+    put(R"(","cat":")", category, R"(","ph":")", phase, R"(","pid":)", process_, R"(,"tid":)", track);
 }
 
 void Tracer::put_time(std::string_view key, Clock::duration time) {
     auto nanoseconds = std::chrono::duration_cast<std::chrono::nanoseconds>(time).count();
-    put(FMT_COMPILE(R"(,"{}":{}.{:03})"), key, nanoseconds / 1000, nanoseconds % 1000);
+    auto rest = static_cast<int>(nanoseconds % 1000);
+    auto digit = [](int value) { return static_cast<char>('0' + value); };
+    put(",\"", key, "\":", nanoseconds / 1000, '.', digit(rest / 100), digit(rest / 10 % 10),
+        digit(rest % 10));
 }
 
 void Tracer::end_event() {
@@ -141,7 +155,7 @@ void Tracer::end_event() {
 
 void Tracer::metadata(std::string_view name, unsigned track, std::string_view key, std::string_view text) {
     begin_event('M', name, "__metadata", track);
-    put(FMT_COMPILE(R"(,"args":{{"{}":")"), key);
+    put(R"(,"args":{")", key, R"(":")");
     append_json(buffer_, text);
     append(buffer_, "\"}");
     end_event();
@@ -193,7 +207,7 @@ void Tracer::name_track(Track& track, std::string name) {
     metadata("thread_name", track.number, "name", track.name);
     if (!first) return;
     begin_event('M', "thread_sort_index", "__metadata", track.number);
-    put(FMT_COMPILE(R"(,"args":{{"sort_index":{}}})"), track.number);
+    put(R"(,"args":{"sort_index":)", track.number, '}');
     end_event();
 }
 
@@ -221,14 +235,14 @@ void Tracer::arrow_begins(const Slice& from, const Runnable& node) {
     begin_event('s', "wake", "wake", from.track);
     // Within the slice: its end is outside.
     put_time("ts", std::max(from.began, from.ended - std::chrono::nanoseconds(1)) - start_);
-    put(FMT_COMPILE(R"(,"id":{})"), arrow);
+    put(R"(,"id":)", arrow);
     end_event();
 }
 
 void Tracer::arrow_ends(const Slice& at, std::uint64_t arrow) {
     begin_event('f', "wake", "wake", at.track);
     put_time("ts", at.began - start_);
-    put(FMT_COMPILE(R"(,"bp":"e","id":{})"), arrow);
+    put(R"(,"bp":"e","id":)", arrow);
     end_event();
 }
 

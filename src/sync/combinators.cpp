@@ -139,7 +139,7 @@ struct WaitedFuture final : DoneNode {
     bool ran = false;
 };
 
-/// The one wait of wait() and of cancel_and_wait(): until enough futures are done or a timer fires.
+/// The one wait of wait() and of cancel_unless_done(): until enough futures are done or a timer fires.
 class WaitForSeveral final : public LeafWaiter, public OperationTag {
   public:
     WaitForSeveral(const std::vector<Ref<FutureBase>>& futures, ReturnWhen when,
@@ -239,10 +239,12 @@ Coro<> wait_for_futures(std::vector<Ref<FutureBase>> futures, WaitOptions option
     co_await WaitForSeveral(futures, options.return_when, options.timeout);
 }
 
-Coro<> cancel_and_wait(Ref<FutureBase> future) {
+Coro<> cancel_unless_done(Ref<FutureBase> future) {
+    if (future->done()) co_return;
     future->cancel({});
-    std::vector<Ref<FutureBase>> one{std::move(future)};
+    std::vector<Ref<FutureBase>> one{future};
     co_await WaitForSeveral(one, ReturnWhen::ALL_COMPLETED, std::nullopt);
+    if (future->cancelled()) throw TimeoutError(future->outcome_error());
 }
 
 void drop_repeated(std::vector<Ref<FutureBase>>& futures) {
@@ -305,8 +307,6 @@ Coro<Ref<FutureBase>> next_completion(std::shared_ptr<Completions> completions) 
     if (!future) throw TimeoutError();
     co_return future;
 }
-
-void throw_timed_out_of(std::exception_ptr cause) { throw TimeoutError(std::move(cause)); }
 
 // ---- shield
 

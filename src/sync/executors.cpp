@@ -6,6 +6,7 @@
 
 #include "coil/log.hpp"
 #include "coil/timeouts.hpp"
+#include "loop/hooks.hpp"
 #include "sync/worker_pool.hpp"
 
 namespace coil {
@@ -110,6 +111,13 @@ class DefaultExecutor final : public LoopResource {
   private:
     LoopCore& core_;
 };
+
+[[maybe_unused]] const bool hooked = [] {
+    loop_hooks.shutdown_default_executor = [](EventLoop& loop, std::optional<Duration> timeout_after) {
+        return loop.shutdown_default_executor(timeout_after);
+    };
+    return true;
+}();
 
 }  // namespace
 

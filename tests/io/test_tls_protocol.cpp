@@ -475,7 +475,7 @@ TEST_P(TlsProtocols, garbage_is_a_fatal_error) {
         static_cast<void>(::send(link.peer.socket.fileno(), "this is no TLS record", 21, 0));
         co_await link.closed();
         EXPECT_EQ(link.client.app->events,
-                  (Events{"made", "lost SslError: [SSL: WRONG_VERSION_NUMBER] wrong version number"}));
+                  (Events{"made", "lost " + support::ssl_error(support::REASON_OF_GARBAGE)}));
     }());
 }
 
@@ -492,8 +492,7 @@ TEST_P(TlsProtocols, a_handshake_that_fails_tells_both_why) {
             EXPECT_EQ(*link.client.ready,
                       "SslCertVerificationError: [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: "
                       "Hostname mismatch, certificate is not valid for 'wrong.test'.");
-            EXPECT_EQ(*link.server.ready,
-                      "SslError: [SSL: SSLV3_ALERT_BAD_CERTIFICATE] sslv3 alert bad certificate");
+            EXPECT_EQ(*link.server.ready, support::ssl_error(SSL_R_SSLV3_ALERT_BAD_CERTIFICATE));
             co_await coil::sleep(5ms);
             EXPECT_EQ(link.client.app->events, Events{});
             EXPECT_EQ(link.server.app->events, Events{});
@@ -502,7 +501,9 @@ TEST_P(TlsProtocols, a_handshake_that_fails_tells_both_why) {
         }(),
         true);
     EXPECT_EQ(log.count("SSL handshake failed on verifying the certificate"), 1u);
-    EXPECT_EQ(log.count("SSL handshake failed: [SSL: SSLV3_ALERT"), 1u);
+    EXPECT_EQ(log.count("SSL handshake failed: " + support::ssl_error(SSL_R_SSLV3_ALERT_BAD_CERTIFICATE)
+                                                       .substr(std::string("SslError: ").size())),
+              1u);
 }
 
 TEST_P(TlsProtocols, an_error_in_a_servername_callback_is_reported) {
@@ -861,7 +862,8 @@ TEST_P(TlsProtocols, other_programs_understand_it) {
                 "printf 'hello\n' | timeout 20 openssl s_client -quiet -verify_quiet -verify_return_error "
                 "-verify_hostname localhost -servername localhost -CAfile " +
                 authority + " " + version +
-                " -connect 127.0.0.1:" + std::to_string(listening.getsockname().port) + " 2>&1"));
+                " -connect 127.0.0.1:" + std::to_string(listening.getsockname().port) +
+                " 2>&1 | grep -v '^Connecting to '"));  // newer ones say so
             auto accepted = co_await loop.sock_accept(listening);
             server.start(std::move(accepted.first), server_settings());
             EXPECT_EQ(co_await printing, "you said hello\n") << version;

@@ -2,12 +2,31 @@
 
 // A pair of contexts that accept each other, for tests of TLS.
 
+#include <openssl/err.h>
+#include <openssl/sslerr.h>
+
+#include <cctype>
 #include <string>
 
 #include "coil/ssl.hpp"
 #include "support/certificates.hpp"
 
 namespace support {
+
+/// What error_text() gives for a reason of <openssl/sslerr.h>: its name and text differ between OpenSSL's versions.
+inline std::string ssl_error(int reason) {
+    std::string text = ERR_reason_error_string(ERR_PACK(ERR_LIB_SSL, 0, reason));
+    std::string name = text;
+    for (char& c : name) c = c == ' ' || c == '/' ? '_' : static_cast<char>(std::toupper(c));
+    return "SslError: [SSL: " + name + "] " + text;
+}
+
+/// The reason for a record that is none. What comes first in OpenSSL's queue counts.
+#if OPENSSL_VERSION_NUMBER >= 0x30200000L
+inline constexpr int REASON_OF_GARBAGE = SSL_R_RECORD_LAYER_FAILURE;
+#else
+inline constexpr int REASON_OF_GARBAGE = SSL_R_WRONG_VERSION_NUMBER;
+#endif
 
 /// An authority, a server's certificate for "localhost" and 127.0.0.1, and files with them. One for the process: making keys
 /// takes time.
