@@ -37,7 +37,10 @@ coil::Coro<> client(int port) {
     std::string first = co_await reader.readline();
     std::string last;
     int lines = 1;
-    for (; auto line = co_await reader.next(); ++lines) last = *line;
+    while (auto line = co_await reader.next()) {
+        last = *line;
+        ++lines;
+    }
     co_await sending;
     fmt::print("client: {} lines, from {:?} to {:?}\n", lines, first, last);
     writer.close();

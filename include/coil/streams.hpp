@@ -165,8 +165,9 @@ class StreamReaderProtocol final : public BufferedProtocol,
     friend class detail::Drain;
     friend class StreamWriter;
 
-    Coro<> drain();
-    Coro<> wait_closed();
+    // Static: they keep the protocol from the call on, not from their first step.
+    static Coro<> drain(std::shared_ptr<StreamReaderProtocol> self);
+    static Coro<> wait_closed(std::shared_ptr<StreamReaderProtocol> self);
     Coro<> call_back(StreamWriter writer);
     void called_back(Task<> task);
     void replace_transport(std::shared_ptr<Transport> transport);

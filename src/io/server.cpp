@@ -186,32 +186,30 @@ void ServerState::detach(SocketTransport& transport) {
     if (!ended_.done() && !loop_.is_closed()) ended_.set_result();
 }
 
-Coro<> ServerState::wait_closed() {
-    auto keep = shared_from_this();
+Coro<> ServerState::wait_closed(std::shared_ptr<ServerState> self) {
     // The wait of one caller may be cancelled without ending that of others.
-    while (!ended_.done()) {
-        Future<> mine = loop_.create_future();
-        DoneCallback wake = ended_.add_done_callback([mine](Future<>) mutable {
+    while (!self->ended_.done()) {
+        Future<> mine = self->loop_.create_future();
+        DoneCallback wake = self->ended_.add_done_callback([mine](Future<>) mutable {
             if (!mine.done()) mine.set_result();
         });
         auto outcome = co_await try_await(mine);
         if (!outcome) {
-            ended_.remove_done_callback(wake);
+            self->ended_.remove_done_callback(wake);
             outcome.value();
         }
     }
 }
 
-Coro<> ServerState::serve_forever() {
-    auto keep = shared_from_this();
-    if (serving_forever_) throw RuntimeError("server is already being awaited on serve_forever()");
-    if (closed_) throw RuntimeError("server is closed");
-    start_serving();
-    serving_forever_ = loop_.create_future();
-    auto outcome = co_await try_await(serving_forever_);
-    serving_forever_ = {};
-    close();
-    co_await wait_closed();
+Coro<> ServerState::serve_forever(std::shared_ptr<ServerState> self) {
+    if (self->serving_forever_) throw RuntimeError("server is already being awaited on serve_forever()");
+    if (self->closed_) throw RuntimeError("server is closed");
+    self->start_serving();
+    self->serving_forever_ = self->loop_.create_future();
+    auto outcome = co_await try_await(self->serving_forever_);
+    self->serving_forever_ = {};
+    self->close();
+    co_await wait_closed(self);
     outcome.value();
 }
 

@@ -35,9 +35,10 @@ class ServerState : public LoopResource, public std::enable_shared_from_this<Ser
     ~ServerState() override;
 
     void start_serving();
-    Coro<> serve_forever();
+    // These keep the server from the call on, not from their first step: the handle may be gone by then.
+    Coro<> serve_forever() { return serve_forever(shared_from_this()); }
+    Coro<> wait_closed() { return wait_closed(shared_from_this()); }
     void close();
-    Coro<> wait_closed();
     void close_clients();
     void abort_clients();
 
@@ -52,6 +53,9 @@ class ServerState : public LoopResource, public std::enable_shared_from_this<Ser
     void detach(SocketTransport& transport);
 
   private:
+    static Coro<> serve_forever(std::shared_ptr<ServerState> self);
+    static Coro<> wait_closed(std::shared_ptr<ServerState> self);
+
     struct Listener final : QueuedWatch {
         Listener(ServerState& state, Socket listening);
         static void run(Runnable& self, How how);

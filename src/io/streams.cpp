@@ -492,23 +492,21 @@ void StreamReaderProtocol::connection_lost(std::exception_ptr error) {
     writer_ = nullptr;
 }
 
-Coro<> StreamReaderProtocol::drain() {
-    auto keep = shared_from_this();
-    if (lost_) throw ConnectionResetError("Connection lost");
-    if (!paused_) co_return;
-    detail::QueueWait wait(drainers_, "StreamWriter.drain");
+Coro<> StreamReaderProtocol::drain(std::shared_ptr<StreamReaderProtocol> self) {
+    if (self->lost_) throw ConnectionResetError("Connection lost");
+    if (!self->paused_) co_return;
+    detail::QueueWait wait(self->drainers_, "StreamWriter.drain");
     co_await std::move(wait);
-    if (lost_ && error_) std::rethrow_exception(error_);
+    if (self->lost_ && self->error_) std::rethrow_exception(self->error_);
 }
 
 // A list, not asyncio's future: who stops waiting does not end the waits of others, now or later.
-Coro<> StreamReaderProtocol::wait_closed() {
-    auto keep = shared_from_this();
-    if (!lost_) {
-        detail::QueueWait wait(closers_, "StreamWriter.wait_closed");
+Coro<> StreamReaderProtocol::wait_closed(std::shared_ptr<StreamReaderProtocol> self) {
+    if (!self->lost_) {
+        detail::QueueWait wait(self->closers_, "StreamWriter.wait_closed");
         co_await std::move(wait);
     }
-    if (error_) std::rethrow_exception(error_);
+    if (self->error_) std::rethrow_exception(self->error_);
 }
 
 // ---- StreamReader
@@ -648,7 +646,7 @@ Coro<> detail::Drain::wait(std::shared_ptr<StreamWriterState> state) {
     if (state->reader) state->reader->check();
     // Lets connection_lost come first, so that a loop of write() and drain() notices the end.
     if (state->transport->is_closing()) co_await sleep(Duration::zero());
-    co_await state->protocol->drain();
+    co_await StreamReaderProtocol::drain(state->protocol);
 }
 
 StreamWriter::StreamWriter(std::shared_ptr<Transport> transport,
@@ -666,7 +664,7 @@ bool StreamWriter::can_write_eof() const { return state()->transport->can_write_
 void StreamWriter::write_eof() { state()->transport->write_eof(); }
 void StreamWriter::close() { state()->transport->close(); }
 bool StreamWriter::is_closing() const { return state()->transport->is_closing(); }
-Coro<> StreamWriter::wait_closed() { return state()->protocol->wait_closed(); }
+Coro<> StreamWriter::wait_closed() { return StreamReaderProtocol::wait_closed(state()->protocol); }
 std::any StreamWriter::get_extra_info(std::string_view name) const {
     return state()->transport->get_extra_info(name);
 }

@@ -64,6 +64,24 @@ TEST_P(Servers, wait_closed_waits_for_live_connections) {
     }());
 }
 
+TEST_P(Servers, what_waits_keeps_the_server_from_the_call_on) {
+    run([]() -> Coro<> {
+        Task<> serving, closing;
+        {
+            Server server = co_await start_server(read_to_end, "127.0.0.1", 0);
+            closing = create_task(server.wait_closed());
+            server.close();
+            Server idle = co_await start_server(read_to_end, "127.0.0.1", 0, {.start_serving = false});
+            serving = create_task(idle.serve_forever());
+        }  // neither task has begun
+        co_await closing;
+        co_await coil::sleep(0s);
+        EXPECT_FALSE(serving.done());
+        serving.cancel();
+        EXPECT_EQ(co_await thrown_by_await(serving), "CancelledError");
+    }());
+}
+
 TEST_P(Servers, close_clients_and_abort_clients_end_the_connections) {
     run([]() -> Coro<> {
         for (bool abort : {false, true}) {

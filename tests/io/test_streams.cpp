@@ -362,6 +362,26 @@ TEST_P(Streams, what_a_read_leaves_in_the_kernel_reaches_the_next_operation) {
     }());
 }
 
+TEST_P(Streams, what_waits_keeps_the_connection_from_the_call_on) {
+    run([]() -> Coro<> {
+        auto server = co_await start_server(
+            [](StreamReader reader, StreamWriter writer) -> Coro<> {
+                co_await reader.read();
+                co_await hang_up(writer);
+            },
+            "127.0.0.1", 0);
+        Task<> closing, draining;
+        {
+            auto streams = co_await open_connection("127.0.0.1", server.sockets().at(0).getsockname().port);
+            draining = create_task(streams.writer.drain());
+            streams.writer.close();
+            closing = create_task(streams.writer.wait_closed());
+        }  // neither task has begun
+        co_await closing;
+        EXPECT_EQ(co_await thrown_by_await(draining), "ConnectionResetError: Connection lost");
+    }());
+}
+
 TEST_P(Streams, drain_waits_for_a_peer_that_does_not_read) {
     run([]() -> Coro<> {
         coil::Event go_on;
