@@ -4,6 +4,7 @@
 // asyncio. One program per line; its trace ends with a line "end". programs.py says what a program looks like.
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <charconv>
