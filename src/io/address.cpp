@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/c_text.hpp"
 #include "coil/exceptions.hpp"
 
 namespace coil {
@@ -81,14 +82,15 @@ std::optional<SocketAddress> CompactAddress::public_form() const {
 }
 
 std::optional<Address> numeric_address(const std::string& host, int port, int family) {
+    const char* text = c_text(host);
     sockaddr_in v4{};
-    if (family != AF_INET6 && ::inet_pton(AF_INET, host.c_str(), &v4.sin_addr) == 1) {
+    if (family != AF_INET6 && ::inet_pton(AF_INET, text, &v4.sin_addr) == 1) {
         v4.sin_family = AF_INET;
         v4.sin_port = htons(static_cast<std::uint16_t>(port));
         return Address(reinterpret_cast<const sockaddr*>(&v4), sizeof v4);
     }
     sockaddr_in6 v6{};
-    if (family != AF_INET && ::inet_pton(AF_INET6, host.c_str(), &v6.sin6_addr) == 1) {
+    if (family != AF_INET && ::inet_pton(AF_INET6, text, &v6.sin6_addr) == 1) {
         v6.sin6_family = AF_INET6;
         v6.sin6_port = htons(static_cast<std::uint16_t>(port));
         return Address(reinterpret_cast<const sockaddr*>(&v6), sizeof v6);
@@ -102,6 +104,7 @@ Address kernel_address(const SocketAddress& address, int family) {
         un.sun_family = AF_UNIX;
         bool is_abstract = address.host.empty() || address.host.front() == '\0';
         // A path has a NUL behind it; an abstract name has its length.
+        if (!is_abstract) c_text(address.host, "embedded null byte");
         if (address.host.size() + (is_abstract ? 0 : 1) > sizeof un.sun_path)
             throw ValueError("AF_UNIX path too long");
         std::ranges::copy(address.host, un.sun_path);

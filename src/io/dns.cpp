@@ -10,6 +10,7 @@
 #include <chrono>
 #include <optional>
 
+#include "base/c_text.hpp"
 #include "coil/exceptions.hpp"
 #include "coil/log.hpp"
 #include "sync/worker_pool.hpp"
@@ -33,8 +34,8 @@ std::vector<ResolvedAddress> look_up(const std::string& host, const std::string&
     hints.ai_protocol = options.proto;
     hints.ai_flags = options.flags;
     addrinfo* list = nullptr;
-    int error = ::getaddrinfo(host.empty() ? nullptr : host.c_str(),
-                              service.empty() ? nullptr : service.c_str(), &hints, &list);
+    int error = ::getaddrinfo(host.empty() ? nullptr : detail::c_text(host),
+                              service.empty() ? nullptr : detail::c_text(service), &hints, &list);
     if (error != 0) throw_gai_error(error, errno);
     std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owner(list, &::freeaddrinfo);
     std::vector<ResolvedAddress> found;

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/c_text.hpp"
 #include "coil/contextlib.hpp"
 #include "coil/events.hpp"
 #include "coil/exceptions.hpp"
@@ -390,11 +391,10 @@ File& File::enter() {
 
 Coro<File> open_file(std::string path, std::string mode, OpenFileOptions options) {
     int flags = detail::flags_of(mode) | options.flags | O_CLOEXEC;
-    if (path.find('\0') != std::string::npos) throw ValueError("embedded null byte");
     auto operation =
         std::make_shared<detail::FileOperation>(detail::Kind::OPEN, "open_file " + detail::in_quotes(path));
     operation->path_name = path;
-    operation->path = operation->path_name.c_str();
+    operation->path = detail::c_text(operation->path_name, "embedded null byte");
     operation->flags = flags;
     operation->mode = options.permissions;
     detail::FileWait wait(operation);

@@ -17,6 +17,7 @@
 #include <cstring>
 #include <limits>
 
+#include "base/c_text.hpp"
 #include "coil/exceptions.hpp"
 #include "io/pidfd.hpp"
 
@@ -274,7 +275,7 @@ unsigned SpawnPlan::user_id(const OwnAccount& user) {
     passwd entry{};
     passwd* found = nullptr;
     std::vector<char> buffer(16 * 1024);
-    ::getpwnam_r(user.name.c_str(), &entry, buffer.data(), buffer.size(), &found);
+    ::getpwnam_r(c_text(user.name), &entry, buffer.data(), buffer.size(), &found);
     if (!found) throw ValueError(fmt::format("there is no user '{}'", user.name));
     return found->pw_uid;
 }
@@ -284,7 +285,7 @@ unsigned SpawnPlan::group_id(const OwnAccount& group) {
     ::group entry{};
     ::group* found = nullptr;
     std::vector<char> buffer(64 * 1024);
-    ::getgrnam_r(group.name.c_str(), &entry, buffer.data(), buffer.size(), &found);
+    ::getgrnam_r(c_text(group.name), &entry, buffer.data(), buffer.size(), &found);
     if (!found) throw ValueError(fmt::format("there is no group '{}'", group.name));
     return found->gr_gid;
 }
@@ -343,7 +344,7 @@ SpawnedChild SpawnPlan::start() const {
         variable_pointers = pointers(variables);
         plan.envp = variable_pointers.data();
     }
-    if (!cwd_.empty()) plan.cwd = cwd_.c_str();
+    if (!cwd_.empty()) plan.cwd = c_text(cwd_, "embedded null byte");
     plan.umask = options_.umask;
     plan.restore_signals = options_.restore_signals;
     plan.new_session = options_.start_new_session;

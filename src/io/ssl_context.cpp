@@ -1,3 +1,4 @@
+#include "base/c_text.hpp"
 #include "coil/ssl.hpp"
 
 #include <fmt/format.h>
@@ -212,8 +213,10 @@ void SslContext::load_cert_chain(const std::string& certfile, const std::string&
         SSL_CTX* ctx;
     } with_password(ctx, password);
     ERR_clear_error();
-    if (SSL_CTX_use_certificate_chain_file(ctx, certfile.c_str()) != 1) detail::throw_ssl_error(certfile);
-    if (SSL_CTX_use_PrivateKey_file(ctx, key.c_str(), SSL_FILETYPE_PEM) != 1) detail::throw_ssl_error(key);
+    if (SSL_CTX_use_certificate_chain_file(ctx, detail::c_text(certfile)) != 1)
+        detail::throw_ssl_error(certfile);
+    if (SSL_CTX_use_PrivateKey_file(ctx, detail::c_text(key), SSL_FILETYPE_PEM) != 1)
+        detail::throw_ssl_error(key);
     if (SSL_CTX_check_private_key(ctx) != 1) detail::throw_ssl_error();
 }
 
@@ -232,8 +235,8 @@ void SslContext::load_verify_locations(SslVerifyLocations locations) {
     }
     std::string file(cafile), path(capath);
     if ((!file.empty() || !path.empty()) &&
-        SSL_CTX_load_verify_locations(ctx, file.empty() ? nullptr : file.c_str(),
-                                      path.empty() ? nullptr : path.c_str()) != 1)
+        SSL_CTX_load_verify_locations(ctx, file.empty() ? nullptr : detail::c_text(file),
+                                      path.empty() ? nullptr : detail::c_text(path)) != 1)
         detail::throw_ssl_error(file);
 }
 
@@ -312,7 +315,7 @@ void SslContext::set_maximum_version(TlsVersion version) {
 }
 
 void SslContext::set_ciphers(const std::string& ciphers) {
-    int result = SSL_CTX_set_cipher_list(ctx_of(*this), ciphers.c_str());
+    int result = SSL_CTX_set_cipher_list(ctx_of(*this), detail::c_text(ciphers));
     ERR_clear_error();
     if (result != 1) throw SslError("No cipher can be selected.");
 }
@@ -391,7 +394,7 @@ void SslContext::set_num_tickets(int number) {
 std::string SslContext::keylog_filename() const { return state_->keylog_filename; }
 
 void SslContext::set_keylog_filename(const std::string& path) {
-    Owned<std::FILE, &std::fclose> file(path.empty() ? nullptr : std::fopen(path.c_str(), "ae"));
+    Owned<std::FILE, &std::fclose> file(path.empty() ? nullptr : std::fopen(detail::c_text(path), "ae"));
     if (!path.empty() && !file)
         throw_os_error(errno, fmt::format("{}: '{}'", std::generic_category().message(errno), path));
     std::lock_guard lock(state_->keylog_mutex);

@@ -47,7 +47,8 @@ std::pair<std::size_t, std::size_t> write_buffer_limits(std::optional<std::size_
                                                         std::optional<std::size_t> low) {
     std::size_t new_high = high ? *high : low ? 4 * *low : std::size_t{64 * 1024};
     std::size_t new_low = low ? *low : new_high / 4;
-    if (new_high < new_low) throw ValueError("high must be >= low must be >= 0");
+    if (new_high < new_low)
+        throw ValueError(fmt::format("high ({}) must be >= low ({}) must be >= 0", new_high, new_low));
     return {new_low, new_high};
 }
 

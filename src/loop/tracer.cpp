@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <system_error>
 
+#include "base/c_text.hpp"
 #include "base/forks.hpp"
 #include "coil/events.hpp"
 #include "coil/exceptions.hpp"
@@ -21,7 +22,7 @@ namespace {
 constexpr std::size_t BUFFER_SIZE = std::size_t{64} << 10;
 
 std::FILE* open_or_throw(const std::string& path) {
-    std::FILE* file = std::fopen(path.c_str(), "we");
+    std::FILE* file = std::fopen(c_text(path, "embedded null byte"), "we");
     if (!file) throw_os_error(errno, path);
     std::setvbuf(file, nullptr, _IONBF, 0);
     return file;

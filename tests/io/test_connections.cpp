@@ -293,9 +293,9 @@ TEST_P(Connections, the_texts_of_options_may_be_temporaries) {
         Socket server = listen_on(AF_INET, "127.0.0.1");
         int port = server.getsockname().port;
         auto connecting = [&] {
-            // Long, so that it is on the heap; gone when the call is awaited.
-            std::string host(std::string("127.0.0.2") + std::string(100, '\0'));
-            std::string name = host.substr(0, 9);
+            std::string name;
+            name.reserve(100);  // on the heap; gone when the call is awaited
+            name = "127.0.0.2";
             std::string target = "127.0.0.1";
             ConnectionOptions options{.local_addr = {name, 0}};
             auto coro = loop.create_connection(recorder, target, port, options);
@@ -781,7 +781,7 @@ TEST_P(Connections, the_marks_of_the_write_buffer) {
         transport->set_write_buffer_limits(std::nullopt, 50);
         EXPECT_EQ(transport->get_write_buffer_limits(), Limits(50, 200));
         EXPECT_EQ(thrown_by([&] { transport->set_write_buffer_limits(10, 20); }),
-                  "ValueError: high must be >= low must be >= 0");
+                  "ValueError: high (10) must be >= low (20) must be >= 0");
         EXPECT_EQ(transport->get_write_buffer_limits(), Limits(50, 200));
 
         // Fill the kernel, to the byte; from then on it is the buffer that grows.
@@ -1120,6 +1120,37 @@ TEST_P(Connections, a_file_that_is_being_sent_ends_with_its_connection) {
             co_await protocol->lost.wait();
         }
         ::close(file);
+    }());
+}
+
+TEST_P(Connections, a_text_with_a_NUL_inside_is_refused_wherever_it_would_be_cut_there) {
+    using namespace std::literals;
+    run([]() -> Coro<> {
+        EventLoop& loop = get_running_loop();
+        const std::string host = "127.0.0.1\0.example.org"s, name = "localhost\0.example.org"s;
+        const std::string text = "ValueError: embedded null character",
+                          path = "ValueError: embedded null byte";
+        auto silent = [](StreamReader, StreamWriter) -> Coro<> { co_return; };
+        auto datagrams = [] { return std::make_shared<DatagramProtocol>(); };
+        EXPECT_EQ(co_await thrown_by_await(open_connection(host, 1)), text);
+        EXPECT_EQ(co_await thrown_by_await(open_connection(name, 1)), text);
+        EXPECT_EQ(co_await thrown_by_await(start_server(silent, host, 0)), text);
+        EXPECT_EQ(co_await thrown_by_await(loop.getaddrinfo(name, 1)), text);
+        EXPECT_EQ(co_await thrown_by_await(loop.getaddrinfo("localhost", "http\0x"s)), text);
+        Socket socket(AF_INET, SOCK_STREAM);
+        SocketAddress address{host, 1};
+        EXPECT_EQ(co_await thrown_by_await(loop.sock_connect(socket, address)), text);
+        DatagramOptions to_host;
+        to_host.remote_addr = HostPort(host, 1);
+        EXPECT_EQ(co_await thrown_by_await(loop.create_datagram_endpoint(datagrams, to_host)), text);
+        EXPECT_EQ(co_await thrown_by_await(start_unix_server(silent, "nul.sock\0x"s)), path);
+        EXPECT_EQ(co_await thrown_by_await(open_unix_connection("nul.sock\0x"s)), path);
+        EXPECT_EQ(thrown_by([&] { loop.start_tracing("trace\0x"s); }), path);
+        SslContext context(SslProtocol::TLS_CLIENT);
+        EXPECT_EQ(thrown_by([&] { context.set_ciphers("ECDHE-RSA-AES128-GCM-SHA256\0x"s); }), text);
+        EXPECT_EQ(thrown_by([&] { context.set_keylog_filename("nul.keys\0x"s); }), text);
+        EXPECT_EQ(thrown_by([&] { context.load_cert_chain("server.pem\0x"s); }), text);
+        EXPECT_EQ(thrown_by([&] { context.load_verify_locations({.cafile = "ca.pem\0x"sv}); }), text);
     }());
 }
 
