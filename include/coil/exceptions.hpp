@@ -278,7 +278,7 @@ std::exception_ptr make_os_error(int errnum, const std::string& text = {});
 /// Several errors at once: what the tasks of a group failed with. May contain other groups.
 class ExceptionGroup : public std::exception {
   public:
-    /// ValueError if `exceptions` is empty.
+    /// ValueError if `exceptions` is empty, or one of them null.
     ExceptionGroup(std::string_view message, std::vector<std::exception_ptr> exceptions);
 
     const char* what() const noexcept override;

@@ -121,6 +121,10 @@ struct ExceptionGroup::Parts {
 
 ExceptionGroup::ExceptionGroup(std::string_view message, std::vector<std::exception_ptr> exceptions) {
     if (exceptions.empty()) throw ValueError("an ExceptionGroup needs at least one exception");
+    for (std::size_t i = 0; i < exceptions.size(); ++i) {
+        if (!exceptions[i])
+            throw ValueError(fmt::format("item {} of an ExceptionGroup's exceptions is null", i));
+    }
     auto parts = std::make_shared<Parts>();
     parts->message = message;
     parts->what =

@@ -146,6 +146,8 @@ TEST(ExceptionGroup, counts_its_members_in_its_text) {
     EXPECT_EQ(two.message(), "m");
     EXPECT_EQ(text_of(two), "m[ValueError: a, TypeError: b]");
     EXPECT_EQ(thrown_by([] { ExceptionGroup("m", {}); }).substr(0, 10), "ValueError");
+    EXPECT_EQ(thrown_by([] { ExceptionGroup("m", {ptr(1), nullptr}); }),
+              "ValueError: item 1 of an ExceptionGroup's exceptions is null");
 }
 
 TEST(ExceptionGroup, splits_by_type_and_keeps_nesting_and_order) {
