@@ -63,16 +63,21 @@ void ServerState::Listener::run(Runnable& self, How how) {
 
 void ServerState::Listener::accept_some() {
     // As many as may have queued up, then the rest of the loop's work.
+    bool any = false;
+    int unknown =
+        0;  // an error that says nothing of the listener: a firewall's, the network's, of one connection
     for (int i = 0; i <= server.backlog_; ++i) {
         Address peer;
         int accepted = ::accept4(socket.fileno(), peer.data(), &peer.length, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (accepted >= 0) {
             server.connected(Socket::adopt_nonblocking(accepted), peer);
             if (!started()) return;  // the factory has closed the server
+            any = true;
             continue;
         }
         switch (errno) {
             case EAGAIN:
+                if (unknown) report("Accepting a connection failed", unknown);
                 return;
             case EINTR:
             case ECONNABORTED:
@@ -82,25 +87,45 @@ void ServerState::Listener::accept_some() {
             case ENFILE:
             case ENOBUFS:
             case ENOMEM:
-                return out_of_resources(errno);
-            default: {
-                int error = errno;
-                server.loop_.call_exception_handler(
-                    {.message = "Accepting connections failed; the server no longer listens",
-                     .exception = make_os_error(error)});
-                return stop();
-            }
+                return pause("socket.accept() out of system resource", errno);
+            case EBADF:
+            case EFAULT:
+            case EINVAL:
+            case ENOTSOCK:
+                return broke(errno);
+            default:
+                unknown = errno;
         }
     }
+    if (unknown && !any) return pause("Accepting connections failed", unknown);
     queue();
+    if (unknown) report("Accepting a connection failed", unknown);
 }
 
-void ServerState::Listener::out_of_resources(int error) {
-    server.loop_.call_exception_handler(
-        {.message = "socket.accept() out of system resource", .exception = make_os_error(error)});
+void ServerState::Listener::report(const char* message, int error) {
+    server.loop_.call_exception_handler({.message = message, .exception = make_os_error(error)});
+}
+
+void ServerState::Listener::pause(const char* message, int error) {
     constexpr std::chrono::seconds RETRY{1};
     stop();
     retry = server.loop_.call_later(RETRY, [this] { start(); });
+    report(message, error);
+}
+
+void ServerState::Listener::broke(int error) {
+    stop();
+    broken = true;
+    server.listener_broke(error);
+    report("Accepting connections failed; the server no longer listens on this socket", error);
+}
+
+void ServerState::listener_broke(int error) {
+    if (!std::ranges::all_of(listeners_, [](const auto& listener) { return listener->broken; })) return;
+    serving_ = false;
+    if (serving_forever_ && !serving_forever_.done()) serving_forever_.set_exception(make_os_error(error));
+    if (keeps_itself_) loop_.call_soon([keep = keeps_itself_] {});  // a listener may be in the ready queue
+    if (connections_.empty()) keeps_itself_ = nullptr;
 }
 
 void ServerState::connected(Socket socket, const Address& peer) {
@@ -138,7 +163,10 @@ void ServerState::start_serving() {
     for (auto& listener : listeners_) {
         if (::listen(listener->socket.fileno(), backlog_) < 0) throw_os_error(errno);
     }
-    for (auto& listener : listeners_) listener->start();
+    for (auto& listener : listeners_) {
+        listener->broken = false;
+        listener->start();
+    }
     serving_ = true;
     keeps_itself_ = shared_from_this();
     debug_log(loop_, LogLevel::INFO, [&] { return Server(keeps_itself_).describe() + " is serving"; });
@@ -159,11 +187,9 @@ void ServerState::close() {
     for (auto& listener : listeners_) {
         listener->retry.cancel();
         listener->stop();
-        // The ring may hold the descriptor a little longer: this frees the port now.
-        ::shutdown(listener->socket.fileno(), SHUT_RDWR);
-        listener->socket.close();
+        listener->socket.close();  // no shutdown(): other processes may listen on the same socket
     }
-    loop_.core().poller->flush();
+    loop_.core().poller->flush();  // a ring holds the socket until then, and with it the port
     if (serving_forever_ && !serving_forever_.done()) serving_forever_.cancel();
     if (!connections_.empty()) return;
     keeps_itself_ = nullptr;

@@ -60,13 +60,19 @@ class ServerState : public LoopResource, public std::enable_shared_from_this<Ser
         Listener(ServerState& state, Socket listening);
         static void run(Runnable& self, How how);
         void accept_some();
-        void out_of_resources(int error);
+        void report(const char* message, int error);
+        /// Stops for a second.
+        void pause(const char* message, int error);
+        /// The socket listens no more, and will not again by itself.
+        void broke(int error);
         ServerState& server;
         Socket socket;
         TimerHandle retry;
+        bool broken = false;
     };
 
     void loop_closed() noexcept override;
+    void listener_broke(int error);
     void connected(Socket socket, const Address& peer);
     std::shared_ptr<StreamingProtocol> over_tls(std::shared_ptr<StreamingProtocol> protocol);
     std::vector<std::shared_ptr<SocketTransport>> live() const;

@@ -207,7 +207,8 @@ class UringPoller final : public Poller {
     }
 
     void flush() override {
-        if (is_ours() && io_uring_sq_ready(&ring_) > 0) io_uring_submit(&ring_);
+        // With the events: a poll that is taken back holds its file until its completion is posted.
+        if (is_ours() && io_uring_sq_ready(&ring_) > 0) io_uring_submit_and_get_events(&ring_);
     }
 
   private:

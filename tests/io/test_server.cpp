@@ -278,6 +278,71 @@ TEST_P(Servers, a_server_without_kernel_memory_says_so_and_tries_again_each_seco
     });
 }
 
+TEST_P(Servers, an_unknown_error_of_accept_is_told_and_does_not_end_the_server) {
+    run_in_child([]() -> Coro<bool> {
+        EventLoop& loop = get_running_loop();
+        Queue<std::string> told;
+        loop.set_exception_handler([&told](EventLoop&, const ExceptionContext& context) {
+            told.put_nowait(context.message + ": " + support::error_text(context.exception));
+        });
+        Server server = co_await start_server(read_to_end, "127.0.0.1", 0);
+        SocketAddress address = server.sockets().at(0).getsockname();
+        if (!support::forbid_call(SYS_accept4, EHOSTUNREACH)) co_return false;
+        Socket client(AF_INET, SOCK_STREAM);
+        co_await loop.sock_connect(client, address);
+        const std::string text = "Accepting connections failed: OSError: [Errno 113] No route to host";
+        EXPECT_EQ(co_await told.get(), text);
+        TimePoint first = loop.time();
+        EXPECT_TRUE(server.is_serving());
+        EXPECT_EQ(co_await told.get(), text);
+        EXPECT_GT(loop.time() - first, 900ms);
+        // The handler may close the server, which does not come back then.
+        loop.set_exception_handler([&](EventLoop&, const ExceptionContext&) { server.close(); });
+        co_await server.wait_closed();
+        co_await coil::sleep(1100ms);
+        EXPECT_FALSE(server.is_serving());
+        co_return true;
+    });
+}
+
+TEST_P(Servers, a_listener_that_is_broken_ends_the_server_and_says_so) {
+    run([]() -> Coro<> {
+        EventLoop& loop = get_running_loop();
+        std::vector<std::string> told;
+        loop.set_exception_handler([&told](EventLoop&, const ExceptionContext& context) {
+            told.push_back(context.message + ": " + support::error_text(context.exception));
+        });
+        Server server = co_await start_server(read_to_end, "127.0.0.1", 0);
+        auto serving = create_task(server.serve_forever());
+        co_await coil::sleep(0s);
+        ::shutdown(server.sockets().at(0).fileno(), SHUT_RDWR);
+        EXPECT_EQ(co_await thrown_by_await(serving), "OSError: [Errno 22] Invalid argument");
+        EXPECT_FALSE(server.is_serving());
+        EXPECT_EQ(told,
+                  std::vector<std::string>{"Accepting connections failed; the server no longer listens on "
+                                           "this socket: OSError: [Errno 22] Invalid argument"});
+        co_await server.wait_closed();
+    }());
+}
+
+TEST_P(Servers, another_owner_of_the_listening_socket_goes_on_listening) {
+    run([]() -> Coro<> {
+        Socket listening(AF_INET, SOCK_STREAM);
+        SocketAddress any{"127.0.0.1"};
+        listening.bind(any);
+        listening.listen();
+        Socket others = Socket::adopt(::dup(listening.fileno()));  // as in a forked worker, or systemd
+        Server server = co_await start_server(read_to_end, std::move(listening));
+        co_await coil::sleep(1ms);
+        server.close();
+        co_await server.wait_closed();
+        int listens = 0;
+        socklen_t size = sizeof listens;
+        ::getsockopt(others.fileno(), SOL_SOCKET, SO_ACCEPTCONN, &listens, &size);
+        EXPECT_EQ(listens, 1);
+    }());
+}
+
 TEST_P(Servers, clients_wait_while_the_queue_is_full_and_are_served_when_it_is_taken_from) {
     std::size_t fds = support::open_fds();
     run([]() -> Coro<> {
