@@ -22,6 +22,10 @@ consume() {  # name, extra arguments of the configuration
     cmake -G Ninja -S "$here" -B "$work/$name" -DCMAKE_BUILD_TYPE=RelWithDebInfo --log-level=WARNING "$@"
     cmake --build "$work/$name" --target consumer -j "${COIL_JOBS:-1}"
     "$work/$name/consumer"
+    if readelf -d "$work/$name/consumer" | grep -q 'NEEDED.*libssl'; then
+        echo "a program that uses no TLS is linked with OpenSSL"
+        return 1
+    fi
     echo "a program that uses coil ($name) builds and runs"
 }
 
