@@ -7,6 +7,18 @@ export CCACHE_PCH_EXTSUM=1
 export CCACHE_DEPEND=1  # without a run of the preprocessor: the compiler says what it has read
 export CCACHE_SLOPPINESS="pch_defines,time_macros${CCACHE_SLOPPINESS:+,$CCACHE_SLOPPINESS}"
 
+# ccache makes paths below CCACHE_BASEDIR relative, but does not look behind -Xclang, where CMake has the precompiled header.
+if [ -n "$CCACHE_BASEDIR" ]; then
+    up=$(realpath --relative-to="$PWD" "$CCACHE_BASEDIR")
+    for argument; do
+        shift
+        case $argument in
+            "$CCACHE_BASEDIR"/*) argument=$up${argument#"$CCACHE_BASEDIR"} ;;
+        esac
+        set -- "$@" "$argument"
+    done
+fi
+
 case " $* " in
     *" c++-header "* | *" -emit-pch "*) ;;
     *) exec ccache "$@" ;;
