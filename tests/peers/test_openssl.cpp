@@ -2,6 +2,8 @@
 
 #include "peers/fixture.hpp"
 
+#include <openssl/x509_vfy.h>
+
 #include <any>
 
 using namespace coil;
