@@ -1,10 +1,10 @@
 // openssl s_server and s_client.
 
-#include "peers/fixture.hpp"
-
 #include <openssl/x509_vfy.h>
 
 #include <any>
+
+#include "peers/fixture.hpp"
 
 using namespace coil;
 using namespace peers;
