@@ -64,8 +64,8 @@ void ServerState::Listener::run(Runnable& self, How how) {
 void ServerState::Listener::accept_some() {
     // As many as may have queued up, then the rest of the loop's work.
     bool any = false;
-    int unknown =
-        0;  // an error that says nothing of the listener: a firewall's, the network's, of one connection
+    // The last error that says nothing of the listener: a firewall's, the network's, of one connection.
+    int unknown = 0;
     for (int i = 0; i <= server.backlog_; ++i) {
         Address peer;
         int accepted = ::accept4(socket.fileno(), peer.data(), &peer.length, SOCK_NONBLOCK | SOCK_CLOEXEC);

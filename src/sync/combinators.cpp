@@ -240,6 +240,7 @@ Coro<> wait_for_futures(std::vector<Ref<FutureBase>> futures, WaitOptions option
 }
 
 Coro<> cancel_unless_done(Ref<FutureBase> future) {
+    if (!future) throw_empty_handle();
     if (future->done()) co_return;
     future->cancel({});
     std::vector<Ref<FutureBase>> one{future};
@@ -288,7 +289,10 @@ class AddCompletion final : public DoneCallable {
 std::shared_ptr<Completions> watch_completions(std::vector<Ref<FutureBase>>& futures,
                                                AsCompletedOptions options, EventLoop& loop) {
     drop_repeated(futures);
-    for (const Ref<FutureBase>& future : futures) check_same_loop(*future, loop);
+    for (const Ref<FutureBase>& future : futures) {
+        if (!future) throw_empty_handle();
+        check_same_loop(*future, loop);
+    }
     auto completions = std::make_shared<Completions>();
     completions->pending = futures.size();
     Ref<DoneCallable> add(new AddCompletion(completions));
