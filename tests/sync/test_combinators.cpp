@@ -739,6 +739,17 @@ TEST(AsCompleted, gives_results_in_the_order_of_completion) {
     run_virtual(main());
 }
 
+TEST(AsCompleted, and_the_others_say_so_of_an_empty_handle) {
+    run_virtual([]() -> Coro<> {
+        const std::string text =
+            "RuntimeError: this Future or Task handle is empty: assign one before using it";
+        std::vector<Future<int>> empty(1);
+        EXPECT_EQ(thrown_by([&] { static_cast<void>(as_completed(empty)); }), text);
+        EXPECT_EQ(co_await thrown_by_await(wait(empty)), text);
+        EXPECT_EQ(co_await thrown_by_await(wait_for(empty[0], 0s)), text);
+    }());
+}
+
 TEST(AsCompleted, throws_at_the_await_what_a_child_threw_and_goes_on) {
     Log log;
     Reports reports;
